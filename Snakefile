@@ -1,0 +1,56 @@
+"""The map of the audit: configuration, stages, and what is asked for by default."""
+
+import os
+import sys
+from shlex import quote
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from tailrisk.config.plan import AUDIT_TABLES, Plan
+from tailrisk.errors import UserError
+
+min_version("9.20")
+
+# A file given by --configfile stands alone; Snakemake would merge it into a default declared beside it.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    plan = Plan.of(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+# Jobs find `tailrisk` in the environment that runs Snakemake, activated or not, and compute on one thread each:
+# work spreads over jobs, and sums come out the same on machines with more or fewer cores.
+shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH OMP_NUM_THREADS=1; ")
+
+
+wildcard_constraints:
+    dataset=r"[a-z0-9_-]+",
+    experiment=r"[a-z0-9_-]+\.[a-z0-9_-]+\.[a-z0-9_-]+",
+    comparison=r"[a-z0-9_-]+\.[a-z0-9_-]+",
+    query=r"[a-z0-9_-]+",
+    chunk=r"\d+-\d+",
+
+
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/gather.smk"
+include: "workflow/rules/audit.smk"
+include: "workflow/rules/compare.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report.html",
+
+
+onsuccess:
+    if os.path.exists("results/headlines.json"):
+        shell("tailrisk headlines results/report.html results/headlines.json")

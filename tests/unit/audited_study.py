@@ -1,0 +1,160 @@
+"""A small finished study for the tests of compare, figures and report: simulated confidences, everything else real.
+
+The audits come from `run_audit` on confidences in which a few patients leak; results lie on disk as the workflow
+leaves them.
+"""
+
+import atexit
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from tailrisk.audit.audit import AuditOptions, run_audit
+from tailrisk.compare.capacity import write_capacity
+from tailrisk.config.study import Study
+from tailrisk.figures.write import write_audit_figures, write_comparison_figures
+from tailrisk.report.audited import Files
+from tailrisk.report.context import Context, build_context
+from tailrisk.tables import write_json, write_table
+
+CAPACITIES = {"logistic": 31, "narrow": 2_100, "wide": 70_000}
+PATIENTS = 300
+SOURCE = {"source": "table", "path": "t.csv", "patient": "p", "label": "y", "numeric": ["x"]}
+THRESHOLDS = [0.8, 0.9, 0.95, 0.99]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished study on disk."""
+
+    study: Study
+    results: Path
+    files: dict[str, Files]
+    datasets: dict[str, Path]
+    comparison: Path
+    capacity: Path
+
+    def context(self, **provenance: object) -> Context:
+        return build_context(
+            self.study, "clean", self.files, self.datasets, {"main.hospital": self.comparison}, provenance
+        )
+
+    @property
+    def patients(self) -> list[str]:
+        return patient_ids(PATIENTS)
+
+
+def patient_ids(n: int) -> list[str]:
+    return [f"secret-patient-{number:06d}" for number in range(n)]
+
+
+def confidences(n_leaking: int, shift: float, n_pairs: int = 60, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """(confidences, member, records' patients): one to three records a patient; the first n_leaking patients leak."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(PATIENTS), 1 + np.arange(PATIENTS) % 3)
+    coins = rng.random((n_pairs, PATIENTS)) < 0.5
+    member = np.empty((2 * n_pairs, PATIENTS), dtype=bool)
+    member[0::2], member[1::2] = coins, ~coins
+    member = member[:, owner]
+    effect = np.where(np.arange(PATIENTS) < n_leaking, shift, 0.0)[owner]
+    values = rng.normal(2.0, 1.0, member.shape) + member * effect
+    return values.astype(np.float32), member, owner
+
+
+def groups(owner: np.ndarray) -> pd.DataFrame:
+    """Group variables: a rare diagnosis that holds most leaking patients, and a sex unrelated to leaking."""
+    rare = np.where(owner < 14, "sarcoma & <other>", np.where(owner % 4 == 0, "carcinoma", "benign"))
+    return pd.DataFrame({"diagnosis": rare, "sex": np.where(owner % 2 == 0, "female", "male")})
+
+
+def audit_tables(n_leaking: int = 12, shift: float = 3.0, with_groups: bool = True):
+    """The audit of one experiment, with 12 of 300 patients leaking unless told otherwise."""
+    values, member, owner = confidences(n_leaking, shift)
+    ids = np.array(patient_ids(PATIENTS), dtype=object)
+    records = pd.DataFrame({"record": [f"secret-record-{row}" for row in range(len(owner))], "patient": ids[owner]})
+    options = AuditOptions(flips=199, thresholds=tuple(THRESHOLDS), permutations=199)
+    return run_audit(values, member, records, groups(owner) if with_groups else None, options, seed=1)
+
+
+@cache
+def finished() -> Finished:
+    """The finished study, made once in a test process; its folder goes when the process ends."""
+    folder = TemporaryDirectory(prefix="tailrisk-study-")
+    atexit.register(folder.cleanup)
+    return finish(Path(folder.name))
+
+
+def finish(results: Path) -> Finished:
+    """Write a study of three capacities on one dataset, with every figure, under `results`."""
+    study = Study.model_validate(
+        {
+            "n_models": 120,
+            "datasets": {"hospital": SOURCE},
+            "models": {
+                "logistic": {"architecture": "logistic"},
+                "narrow": {"architecture": "tabular_resnet", "width": 16, "depth": 1},
+                "wide": {"architecture": "tabular_resnet", "width": 128, "depth": 2},
+            },
+            "experiments": {
+                "main": {
+                    "datasets": "hospital",
+                    "models": list(CAPACITIES),
+                    "recipe": {"epochs": 1, "batch_size": 8, "learning_rate": 0.1},
+                }
+            },
+            "report": {"title": "Audit of the <test> hospital"},
+        }
+    )  # fmt: skip
+    dataset = results / "datasets" / "hospital"
+    write_json(
+        dataset / "baseline.json", {"model": "logistic regression", "metric": "auroc", "value": 0.81, "n_train": 300}
+    )
+    write_json(dataset / "card.json", _card())
+    files = {}
+    for (model, capacity), (n_leaking, shift) in zip(CAPACITIES.items(), ((0, 0.0), (6, 2.5), (12, 3.0)), strict=True):
+        name = f"main.hospital.{model}"
+        paths = Files(
+            results / "audit" / name / "clean",
+            results / "performance" / f"{name}.parquet",
+            results / "figures" / name / "clean",
+        )
+        audit = audit_tables(n_leaking, shift)
+        for table in ("records", "patients", "survival", "aggregate", "subgroups"):
+            write_table(paths.audit / f"{table}.parquet", f"audit_{table}", getattr(audit, table))
+        write_json(paths.audit / "summary.json", audit.summary)
+        write_table(paths.performance, "performance", _performance(capacity), {"capacity": capacity})
+        write_audit_figures(paths.audit, paths.figures)
+        files[name] = paths
+    capacity_table = results / "compare" / "capacity" / "main.hospital.parquet"
+    comparison = results / "figures" / "compare" / "main.hospital"
+    audits = {name: paths.audit for name, paths in files.items()}
+    write_capacity(audits, {name: paths.performance for name, paths in files.items()}, capacity_table)
+    write_comparison_figures(capacity_table, audits, comparison)
+    return Finished(study, results, files, {"hospital": dataset}, comparison, capacity_table)
+
+
+def _performance(capacity: int) -> pd.DataFrame:
+    rng = np.random.default_rng(capacity)
+    level = 0.78 + 0.01 * np.log10(capacity)
+    return pd.DataFrame(
+        [
+            (model, split, "auroc", level + rng.normal(0, 0.01))
+            for model in range(120)
+            for split in ("test", "validation")
+        ],
+        columns=["model", "split", "metric", "value"],
+    )
+
+
+def _card() -> dict[str, object]:
+    return {
+        "name": "hospital", "title": "Hospital & clinic", "task": "binary", "n_outputs": 1, "n_records": 800,
+        "n_patients": 400, "splits": {s: {"records": n, "patients": n // 2} for s, n in
+                                      (("audit", 600), ("validation", 80), ("test", 120))},
+        "controls": 0, "classes": {"ill": 300, "well": 500}, "features": 1, "preprocessing": "Standardised.",
+        "licence": "CC0", "source": "t.csv", "checksums": {"t.csv": "0" * 64}, "data_hash": "1" * 64,
+    }  # fmt: skip

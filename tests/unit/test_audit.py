@@ -1,0 +1,169 @@
+"""The whole audit: contracts, invariances, truth recovered, and what a broken table says."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from paired_scores import table
+
+from tailrisk.audit.audit import AuditOptions, run_audit
+from tailrisk.errors import UserError
+from tailrisk.tables import SCHEMAS
+
+QUICK = AuditOptions(flips=499, permutations=199)
+SIZES = [1, 2, 3, 1, 6, 2, 1, 1, 4, 9] * 12
+
+
+def study(pairs=30, seed=0, **kwargs):
+    rng = np.random.default_rng(seed)
+    sizes = np.array(SIZES)
+    leaking = np.arange(sizes.size) < 6
+    effect = np.repeat(np.where(leaking, 2.5, 0.0), sizes)
+    confidences, member, patient = table(pairs, sizes, rng, effect=effect, **kwargs)
+    shuffle = rng.permutation(patient.size)
+    confidences, member, patient = confidences[:, shuffle], member[:, shuffle], patient[shuffle]
+    records = pd.DataFrame(
+        {"record": [f"r{i:04d}" for i in range(patient.size)], "patient": [f"p{p:03d}" for p in patient]}
+    )
+    groups = pd.DataFrame({"record": records["record"]})
+    groups["sex"] = pd.Categorical(np.where(rng.random(sizes.size) < 0.5, "f", "m")[patient])
+    groups.loc[patient == 7, "sex"] = None
+    groups["view"] = rng.choice(["front", "side"], patient.size)
+    groups["site"] = "one"
+    return confidences, member, records, groups
+
+
+@pytest.fixture(scope="module")
+def data():
+    return study()
+
+
+@pytest.fixture(scope="module")
+def audit(data):
+    return run_audit(*data, QUICK, seed=3)
+
+
+def test_tables_have_the_columns_of_the_contract(audit):
+    for name in ("records", "survival", "aggregate", "subgroups"):
+        assert list(getattr(audit, name).columns) == SCHEMAS[f"audit_{name}"].names
+    assert list(audit.patients.columns) == [*SCHEMAS["audit_patients"].names, "sex", "site"]
+    assert not audit.records.isna().any(axis=None)
+    assert not audit.patients.drop(columns="sex").isna().any(axis=None)
+
+
+def test_records_keep_the_order_of_the_input_and_patients_are_sorted(audit, data):
+    records = data[2]
+    pd.testing.assert_frame_equal(audit.records[["record", "patient"]], records, check_dtype=False)
+    assert audit.patients["patient"].is_monotonic_increasing
+    sizes = records.groupby("patient").size()
+    np.testing.assert_array_equal(audit.patients["n_records"], sizes)
+    np.testing.assert_allclose(audit.patients["auc"], audit.records.groupby("patient")["auc"].max())
+    np.testing.assert_allclose(audit.patients["auc_mean"], audit.records.groupby("patient")["auc"].mean())
+    assert (audit.records["n_in"] == 30).all()
+
+
+def test_leaking_patients_are_found_and_the_others_are_not(audit):
+    leaking = audit.patients["patient"] < "p006"
+    assert (audit.patients.loc[leaking, "q_value"] <= 0.05).all()
+    assert (audit.patients.loc[~leaking, "q_value"] <= 0.05).sum() <= 1
+    threshold = audit.summary["thresholds"][0]
+    assert threshold["auc"] == 0.8
+    assert threshold["vulnerable"] == 6
+    assert threshold["patients"] >= threshold["vulnerable"] >= threshold["certain"]
+    assert 0 < threshold["debiased"] <= threshold["patients"]
+    assert threshold["low"] < threshold["share"] < threshold["high"]
+    assert 0 <= threshold["expected_by_chance"] < 1
+    assert 0.6 < audit.summary["familywise_auc"] < 0.9
+
+
+def test_summary_is_plain_json_and_agrees_with_the_tables(audit):
+    summary = json.loads(json.dumps(audit.summary, allow_nan=False))
+    assert summary["patients"] == len(audit.patients) == len(SIZES)
+    assert summary["records"] == len(audit.records) == sum(SIZES)
+    assert (summary["models"], summary["pairs"]) == (60, 30)
+    assert summary["significant"] == (audit.patients["q_value"] <= 0.05).sum()
+    assert summary["max_auc"] == audit.patients["auc"].max()
+    lira = summary["aggregate"]["lira_online"]
+    assert set(lira["tpr"]) == {"0.1", "0.01", "0.001", "0.0001"}
+    at = audit.aggregate[np.isclose(audit.aggregate["fpr"], 0.1)]
+    assert lira["tpr"]["0.1"]["mean"] == pytest.approx(at["tpr"].mean())
+    assert set(lira["precision"]) == {"0.01", "0.1", "0.5"}
+    assert 0 <= summary["normality"]["failed_share"] < 0.2
+    assert summary["subgroups_skipped"] == [{"variable": "site", "reason": "only one known group"}]
+
+
+def test_group_variables_that_are_constant_within_patients_stand_in_the_patient_table(audit, data):
+    groups, records = data[3], data[2]
+    want = groups.set_index(records["patient"])["sex"].groupby(level=0).first()
+    got = audit.patients.set_index("patient")["sex"]
+    assert got.isna()["p007"]
+    assert got.drop("p007").astype(str).to_dict() == want.drop("p007").astype(str).to_dict()
+
+
+def test_the_order_of_records_changes_nothing(audit, data):
+    confidences, member, records, groups = data
+    order = np.argsort(records["patient"].to_numpy(), kind="stable")
+    other = run_audit(
+        confidences[:, order], member[:, order], records.iloc[order].reset_index(drop=True), groups, QUICK, seed=3
+    )
+    for name in ("patients", "survival", "aggregate", "subgroups"):
+        pd.testing.assert_frame_equal(getattr(audit, name), getattr(other, name), rtol=1e-12)
+    pd.testing.assert_frame_equal(
+        audit.records.sort_values("record", ignore_index=True),
+        other.records.sort_values("record", ignore_index=True),
+        rtol=1e-12,
+    )
+
+
+def test_the_size_of_blocks_changes_nothing(audit, data, monkeypatch):
+    monkeypatch.setattr("tailrisk.audit.pairs.blocks.__defaults__", (16,))
+    other = run_audit(*data, QUICK, seed=3)
+    for name in ("records", "patients", "survival", "subgroups"):
+        pd.testing.assert_frame_equal(getattr(audit, name), getattr(other, name), rtol=1e-12)
+
+
+def test_an_added_patient_leaves_the_scores_of_the_others_alone(audit, data):
+    confidences, member, records, _ = data
+    keep = (records["patient"] != "p119").to_numpy()
+    fewer = run_audit(confidences[:, keep], member[:, keep], records[keep].reset_index(drop=True), None, QUICK, seed=3)
+    columns = ["patient", "auc", "auc_low", "auc_high", "p_value"]
+    pd.testing.assert_frame_equal(fewer.patients[columns], audit.patients[columns].iloc[:-1])
+    assert fewer.subgroups.empty
+    assert list(fewer.patients.columns) == SCHEMAS["audit_patients"].names
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 9, 10, 21])
+def test_few_pairs_do_what_they_can(pairs):
+    audit = run_audit(*study(pairs), QUICK, seed=0)
+    json.dumps(audit.summary, allow_nan=False)
+    assert audit.patients["p_value"].between(2.0**-pairs, 1).all()
+    assert (audit.summary["aggregate"]["lira_online"]["auc"] is None) == (pairs < 3)
+    assert (audit.summary["normality"]["failed_share"] is None) == (pairs < 20)
+    assert np.isfinite(audit.patients.drop(columns=["patient", "sex", "site"]).astype(float)).all(axis=None)
+
+
+def test_constant_confidences_are_counted_and_harmless():
+    confidences, member, records, groups = study(10)
+    confidences[:, :3] = 0.25
+    audit = run_audit(confidences, member, records, groups, QUICK, seed=0)
+    assert audit.summary["degenerate_records"] == 3
+    np.testing.assert_array_equal(audit.records["auc"][:3], 0.5)
+    np.testing.assert_array_equal(audit.records["p_value"][:3], 1.0)
+    assert not audit.patients[["auc", "p_value", "q_value"]].isna().any(axis=None)
+
+
+def test_one_pair_says_how_many_are_needed():
+    confidences, member, records, groups = study(1)
+    with pytest.raises(UserError, match="at least 2 pairs"):
+        run_audit(confidences, member, records, groups, QUICK, seed=0)
+
+
+def test_groups_that_do_not_match_the_records_are_refused(data):
+    confidences, member, records, groups = data
+    with pytest.raises(UserError, match=r"2 of 360 audited records have no row"):
+        run_audit(confidences, member, records, groups.iloc[2:], QUICK, seed=0)
+    with pytest.raises(UserError, match="names a record twice"):
+        run_audit(confidences, member, records, pd.concat([groups, groups.iloc[:1]]), QUICK, seed=0)
+    with pytest.raises(UserError, match="5 rows for 360 records"):
+        run_audit(confidences, member, records, groups[["sex"]].iloc[:5], QUICK, seed=0)

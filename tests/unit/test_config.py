@@ -1,0 +1,134 @@
+"""Configuration: what is accepted, what is refused in which words, and what is derived from it."""
+
+import copy
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from tailrisk.config.load import load_study, parse
+from tailrisk.config.plan import Plan
+from tailrisk.config.schema import reference_text, schema_text
+from tailrisk.config.study import Study, chunk_models, chunks, experiments
+from tailrisk.errors import UserError
+
+MINIMAL = {
+    "datasets": {"bc": {"source": "breast_cancer"}},
+    "models": {"lr": {"architecture": "logistic"}, "net": {"architecture": "tabular_resnet", "width": 8, "depth": 1}},
+    "experiments": {
+        "first": {
+            "datasets": "bc",
+            "models": ["lr", "net"],
+            "recipe": {"epochs": 2, "batch_size": 32, "learning_rate": 0.1},
+        }
+    },
+}
+
+
+def changed(path: str, value: object) -> dict:
+    """MINIMAL with the value at a dotted path replaced."""
+    config = copy.deepcopy(MINIMAL)
+    *parents, last = path.split(".")
+    section = config
+    for key in parents:
+        section = section.setdefault(key, {})
+    section[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("n_model", 4, "unknown key 'n_model'; did you mean 'n_models'?"),
+        ("experiments.first.recipe.learnig_rate", 1, "unknown key 'learnig_rate'; did you mean 'learning_rate'?"),
+        ("datasets.bc.tets", 0.1, "datasets.bc: unknown key 'tets'; did you mean 'test'?"),
+        ("n_models", 5, "n_models: "),
+        ("n_models", 2, "n_models: "),
+        ("experiments.first.n_models", 7, "experiments.first.n_models: "),
+        ("experiments.first.models", ["nett"], "no model 'nett'; did you mean 'net'?"),
+        ("experiments.first.datasets", "bcx", "no dataset 'bcx'; did you mean 'bc'?"),
+        ("experiments.first.models", ["net", "net"], "listed twice"),
+        ("datasets.Upper", {"source": "breast_cancer"}, "datasets.Upper"),
+        ("datasets.bc.source", "brest_cancer", "datasets.bc"),
+        ("datasets.bc.validation", 0.9, "leave a share of patients for the audit"),
+        ("datasets.t", {"source": "table", "path": "x.csv", "patient": "p", "label": "y"}, "at least one feature"),
+        ("experiments.first.recipe.epochs", 0, "experiments.first.recipe.epochs: "),
+        ("experiments.first.recipe.early_stopping", {"every": 9}, "never be used"),
+        ("audit.thresholds", [0.9, 0.8], "must rise"),
+        ("report.threshold", 0.7, "one of audit.thresholds"),
+        ("models.net.width", 0, "models.net.width: "),
+        ("experiments", {}, "experiments: "),
+    ],
+)
+def test_faults_are_named(path: str, value: object, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(Study, changed(path, value), "study.yaml")
+    assert str(caught.value).startswith("study.yaml: ")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_multiply_into_experiments() -> None:
+    found = experiments(parse(Study, MINIMAL, "x"))
+    assert list(found) == ["first.bc.lr", "first.bc.net"]
+    assert {experiment.n_models for experiment in found.values()} == {200}
+
+
+def test_recipe_holds_what_changes_a_model_and_nothing_else() -> None:
+    before = experiments(parse(Study, MINIMAL, "x"))["first.bc.net"].recipe
+    assert json.loads(before)["model"] == {"architecture": "tabular_resnet", "width": 8, "depth": 1}
+    for path, value in (
+        ("n_models", 100),
+        ("chunk_size", 3),
+        ("audit.flips", 500),
+        ("report.title", "other"),
+        ("models.more", {"architecture": "logistic"}),
+        ("max_failed_pairs", 0),
+    ):
+        assert experiments(parse(Study, changed(path, value), "x"))["first.bc.net"].recipe == before, path
+    for path, value in (("seed", 2), ("experiments.first.recipe.epochs", 3), ("models.net.depth", 2)):
+        assert experiments(parse(Study, changed(path, value), "x"))["first.bc.net"].recipe != before, path
+
+
+def test_order_of_keys_does_not_matter() -> None:
+    config = copy.deepcopy(MINIMAL)
+    recipe = config["experiments"]["first"]["recipe"]
+    config["experiments"]["first"]["recipe"] = dict(reversed(recipe.items()))
+    assert Plan.of(config).text == Plan.of(MINIMAL).text
+
+
+@pytest.mark.parametrize(("n_models", "size"), [(200, 25), (200, 200), (10, 4), (4, 1)])
+def test_chunks_cover_every_model_once(n_models: int, size: int) -> None:
+    assert [model for chunk in chunks(n_models, size) for model in chunk_models(chunk)] == list(range(n_models))
+
+
+def test_committed_configurations_are_valid(repository) -> None:
+    schema = json.loads((repository / "workflow/schemas/config.schema.json").read_text())
+    for name in ("config.yaml", "open.yaml"):
+        path = repository / "config" / name
+        load_study(path)
+        jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+
+
+def test_schema_and_reference_are_those_of_the_models(repository) -> None:
+    assert (repository / "workflow/schemas/config.schema.json").read_text() == schema_text()
+    assert (repository / "config/README.md").read_text().endswith(reference_text())
+
+
+def test_every_key_is_described() -> None:
+    schema = json.loads(schema_text())
+    for section in [schema, *schema["$defs"].values()]:
+        assert section["description"]
+        for key, value in section.get("properties", {}).items():
+            assert "const" in value or value.get("description"), f"{section['title']}.{key} lacks a description"
+            assert "const" in value or f"| `{key}` |" in reference_text()
+
+
+def test_broken_yaml_is_one_sentence(tmp_path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("datasets: [")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load_study(path)
+    with pytest.raises(UserError, match="cannot read the configuration"):
+        load_study(tmp_path / "absent.yaml")

@@ -1,0 +1,259 @@
+"""Prepared datasets: the sources, the split, and what is refused in which words."""
+
+import json
+import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tailrisk.config.load import parse
+from tailrisk.config.sources import AnySource
+from tailrisk.datasets.contract import open_prepared
+from tailrisk.datasets.diabetes130 import chapter
+from tailrisk.datasets.download import download
+from tailrisk.datasets.prepare import draw_split, groups, prepare, unit_hash
+from tailrisk.errors import UserError
+from tailrisk.tables import read_table
+
+
+def source(**options):
+    return parse(AnySource, options, "datasets.x")
+
+
+def own_table(n: int = 200) -> pd.DataFrame:
+    """A table as a user brings it: text ids, numbers, categories and groups; about 3 records a patient."""
+    generator = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "pid": [f"{number:04d}" for number in generator.integers(0, n // 3, n)],
+            "outcome": generator.choice(["dead", "alive"], n),
+            "age": generator.integers(20, 90, n),
+            "lactate": generator.lognormal(size=n),
+            "unit": generator.choice(["icu", "ward"], n),
+            "ethnicity": generator.choice(["a", "b", "c"], n),
+        }
+    )
+
+
+OWN = {
+    "source": "table",
+    "patient": "pid",
+    "label": "outcome",
+    "numeric": ["age", "lactate"],
+    "categorical": ["unit"],
+    "groups": ["ethnicity"],
+}
+
+
+def prepared(tmp_path, frame: pd.DataFrame, **options):
+    path = tmp_path / "own.csv"
+    frame.to_csv(path, index=False)
+    spec = source(**OWN | {"path": str(path)} | options)
+    prepare("own", spec, tmp_path / "own")
+    groups(spec, tmp_path / "own")
+    return open_prepared(tmp_path / "own")
+
+
+@pytest.mark.parametrize("options", [{"source": "breast_cancer"}, {"source": "simulated"}])
+def test_embedded_sources_keep_the_contract(tmp_path, options) -> None:
+    spec = source(**options)
+    prepare("x", spec, tmp_path)
+    groups(spec, tmp_path)
+    data = open_prepared(tmp_path)
+    assert data.inputs.dtype == np.float32
+    assert set(data.labels) == {0, 1}
+    assert len(data.inputs) == len(data.labels) == len(data.record) == len(set(data.record))
+    assert pd.DataFrame({"p": data.patient, "s": data.split}).groupby("p")["s"].nunique().max() == 1
+    assert set(data.split) == {"audit", "validation", "test"}
+    assert not data.control[data.split != "audit"].any()
+    assert list(read_table(tmp_path / "groups.parquet", "groups")["record"]) == list(data.record)
+
+
+def test_same_source_gives_the_same_bytes(tmp_path) -> None:
+    for name in ("a", "b"):
+        prepare("x", source(source="simulated", patients=100), tmp_path / name)
+    for file in ("inputs.npy", "labels.npy", "records.parquet", "card.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_simulated_cohort_is_what_it_says(tmp_path) -> None:
+    spec = source(source="simulated", patients=400)
+    prepare("x", spec, tmp_path)
+    groups(spec, tmp_path)
+    data, kinds = open_prepared(tmp_path), read_table(tmp_path / "groups.parquet", "groups")
+    records = pd.Series(data.patient).value_counts()
+    assert records.max() == 20
+    assert records.min() == 1
+    patients = pd.DataFrame({"patient": data.patient, "kind": kinds["kind"].astype(str)}).drop_duplicates()
+    assert len(patients) == 400
+    assert patients["kind"].value_counts().to_dict() == {"typical": 364, "rare": 20, "atypical": 16}
+    # Records of a patient resemble each other far more than those of two patients.
+    centred = pd.DataFrame(data.inputs).groupby(data.patient).transform("mean").to_numpy()
+    assert (data.inputs - centred).std() < 0.2 * data.inputs.std()
+
+
+def test_split_depends_on_the_patient_alone() -> None:
+    spec = source(source="breast_cancer")
+    patients = np.array([f"p{number}" for number in range(20000)], dtype=object)
+    split = draw_split(patients, spec)
+    assert np.array_equal(draw_split(patients[500:700], spec), split[500:700])
+    shares = pd.Series(split).value_counts(normalize=True)
+    assert abs(shares["test"] - 0.15) < 0.01
+    assert abs(shares["validation"] - 0.10) < 0.01
+    assert not np.array_equal(unit_hash("control", 0, patients), unit_hash("split", 0, patients))
+
+
+def test_own_table(tmp_path) -> None:
+    frame = own_table()
+    data = prepared(tmp_path, frame)
+    assert data.inputs.shape == (200, 4)
+    assert list(data.patient) == list(frame["pid"])  # "0004" is no number
+    assert np.array_equal(data.labels, frame["outcome"] == "dead")
+    card = json.loads((tmp_path / "own/card.json").read_text())
+    assert card["n_patients"] == frame["pid"].nunique()
+    assert card["classes"] == frame["outcome"].value_counts().to_dict()
+    assert list(card["checksums"]) == ["own.csv"]
+
+
+def test_own_table_as_parquet_and_multiclass(tmp_path) -> None:
+    frame = own_table().assign(outcome=lambda f: f["ethnicity"])
+    frame.to_parquet(tmp_path / "own.parquet")
+    prepare("own", source(**OWN | {"path": str(tmp_path / "own.parquet")}), tmp_path / "own")
+    data = open_prepared(tmp_path / "own")
+    assert data.task == "multiclass"
+    assert data.n_outputs == 3
+
+
+def spoil(column: str, row: int, value: object):
+    def apply(frame: pd.DataFrame) -> pd.DataFrame:
+        frame[column] = frame[column].astype(object)
+        frame.loc[row, column] = value
+        return frame
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "sentence"),
+    [
+        (spoil("lactate", 7, None), {}, "column 'lactate' is blank in row 8; fill it in, or set `missing: indicator`"),
+        (spoil("unit", 3, None), {}, "column 'unit' is blank in row 4"),
+        (spoil("age", 2, "old"), {}, "column 'age' is not a finite number in row 3"),
+        (spoil("lactate", 0, "inf"), {}, "column 'lactate' is not a finite number in row 1"),
+        (spoil("pid", 9, None), {}, "column 'pid' is blank in row 10"),
+        (spoil("outcome", 9, None), {}, "column 'outcome' is blank in row 10"),
+        (lambda f: f.assign(outcome="dead"), {}, "has a single class ('dead')"),
+        (spoil("outcome", 5, "unclear"), {}, "class 'unclear' has"),
+        (lambda f: f, {"numeric": ["agee"]}, "has no column 'agee'; did you mean 'age'?"),
+        (lambda f: f, {"groups": ["ethnicty"]}, "has no column 'ethnicty'; did you mean 'ethnicity'?"),
+        (lambda f: f, {"numeric": ["age", "outcome"]}, "column 'outcome' is an id or the label"),
+        (lambda f: f.assign(rid="r1"), {"record": "rid"}, "a record id occurs a second time, in row 2, 3, 4 and 196"),
+        (lambda f: f.iloc[:0], {}, "has no rows"),
+        (lambda f: f.assign(part="train"), {"split": "part"}, "is not audit, validation or test in row 1, 2, 3"),
+        (
+            lambda f: f.assign(part=np.where(np.arange(len(f)) % 2, "audit", "test")),
+            {"split": "part"},
+            "a patient has records in two splits",
+        ),
+        (lambda f: f.assign(age=1, lactate=2.0, unit="icu"), {}, "every record has the same inputs"),
+        (lambda f: f.assign(ethnicity=None), {}, "group column 'ethnicity' is blank in every row"),
+    ],
+)
+def test_faults_of_a_table_are_named(tmp_path, change, options, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        prepared(tmp_path, change(own_table()), **options)
+    assert sentence in str(caught.value)
+    assert "own.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_values_become_indicators_where_asked(tmp_path) -> None:
+    frame = spoil("unit", 3, None)(spoil("lactate", 7, None)(own_table()))
+    data = prepared(tmp_path, frame, missing="indicator")
+    assert data.inputs.shape == (200, 6)  # age, lactate and its indicator, three levels of unit
+    assert np.flatnonzero(data.inputs[:, 2]).tolist() == [7]
+
+
+def test_missing_and_unreadable_files(tmp_path) -> None:
+    for path, content in (("absent.csv", None), ("bad.parquet", b"no"), ("bad.csv", b"\x00\xff\xfe")):
+        if content is not None:
+            (tmp_path / path).write_bytes(content)
+        with pytest.raises(UserError, match=path):
+            prepare("own", source(**OWN | {"path": str(tmp_path / path)}), tmp_path / "out")
+    with pytest.raises(UserError, match="does not exist"):
+        prepare("d", source(source="diabetes130", path=str(tmp_path / "no")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_diabetes130(open_data, tmp_path) -> None:
+    spec = source(source="diabetes130", path=str(open_data / "diabetes130"))
+    prepare("d", spec, tmp_path)
+    groups(spec, tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["n_records"], card["n_patients"]) == (101766, 71518)
+    assert (card["patients_with_several_records"], card["most_records_of_a_patient"]) == (16773, 40)
+    assert card["classes"] == {"other": 90409, "readmitted within 30 days": 11357}
+    assert card["checksums"]["diabetic_data.csv"].startswith("0689e7ec0312")
+    race = read_table(tmp_path / "groups.parquet", "groups")["race"]
+    assert race.value_counts().to_dict() == {
+        "Caucasian": 76099,
+        "AfricanAmerican": 19210,
+        "Hispanic": 2037,
+        "Other": 1506,
+        "Asian": 641,
+    }
+    assert race.isna().sum() == 2273
+    with pytest.raises(UserError, match="not the configured one"):
+        prepare("d", spec.model_copy(update={"sha256": "0" * 64}), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("code", "group"),
+    [
+        ("250.83", "diabetes"),
+        ("428", "circulatory"),
+        ("785", "circulatory"),
+        ("786", "respiratory"),
+        ("V57", "other"),
+        ("E909", "other"),
+        ("197", "neoplasms"),
+        ("996", "injury"),
+        ("715", "musculoskeletal"),
+        ("590", "genitourinary"),
+        ("577", "digestive"),
+        ("38", "other"),
+    ],
+)
+def test_diagnosis_groups(code: str, group: str) -> None:
+    assert chapter(code) == group
+
+
+def test_download_checks_what_came(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "source.zip", "w") as archive:
+        archive.writestr("diabetic_data.csv", "a,b\n1,2\n")
+    inner = "5c8ac07c36b6aca28cb3b0a3ec0bf1b2f2e0a8a1d0f8b4f0fe1bb5c0d7a8f8b6"
+    handler = type(
+        "Quiet",
+        (SimpleHTTPRequestHandler,),
+        {
+            "log_message": lambda *words: None,
+            "__init__": lambda self, *args: SimpleHTTPRequestHandler.__init__(self, *args, directory=str(tmp_path)),
+        },
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/source.zip"
+        import hashlib
+
+        right = hashlib.sha256(b"a,b\n1,2\n").hexdigest()
+        download(url, right, tmp_path / "data/source.zip")
+        assert (tmp_path / "data/source.zip").read_bytes() == (tmp_path / "source.zip").read_bytes()
+        with pytest.raises(UserError, match="does not hold a file with the SHA-256"):
+            download(url, inner, tmp_path / "data/other.zip")
+        with pytest.raises(UserError, match="cannot download"):
+            download(url + "x", right, tmp_path / "data/other.zip")
+        server.shutdown()
+    assert not (tmp_path / "data/other.zip").exists()

@@ -1,0 +1,300 @@
+"""The report: right numbers, right sentences, no patient, nothing loaded from elsewhere."""
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from audited_study import CAPACITIES, finished, patient_ids
+
+from tailrisk.errors import UserError
+from tailrisk.report.audited import Audited, Controls, load
+from tailrisk.report.context import inline_svg, warnings
+from tailrisk.report.headlines import headlines, most_exposed
+from tailrisk.report.page import render, write_report
+from tailrisk.report.text import count, expected, number, plural, share, signed_percent
+from tailrisk.tables import read_json, read_table, write_json, write_table
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects ids, references and table cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.open_details = 0
+        self.tables: dict[str | None, list[list[str]]] = {}
+        self._table: str | None = None
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in VOID:
+            self.stack.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.references += [v for name, v in attrs if name in ("href", "xlink:href", "src", "srcset", "action") and v]
+        self.open_details += tag == "details" and "open" in given
+        if tag == "table":
+            self._table = given.get("id")
+            self.tables.setdefault(self._table, [])
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag in ("td", "th") and self._table is not None:
+            self.tables[self._table][-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack, f"</{tag}> closes nothing"
+        assert self.stack.pop() == tag
+        if tag == "table":
+            self._table = None
+
+    def handle_data(self, data: str) -> None:
+        if self._table is not None and ("td" in self.stack[-3:] or "th" in self.stack[-3:]):
+            self.tables[self._table][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def context():
+    return finished().context(Configuration="seed: 1\ntitle: <b>", Versions={"numpy": "2", "hardware": ["a & b"]})
+
+
+@pytest.fixture(scope="module")
+def page(context) -> str:
+    return render(context)
+
+
+@pytest.fixture(scope="module")
+def audits(context) -> list[Audited]:
+    return [view.audit for view in context.views]
+
+
+def changed(audit: Audited, *, rows: dict | None = None, summary: dict | None = None, **fields: object) -> Audited:
+    """A copy of an audit with values of every threshold, of the summary or of the audit itself replaced."""
+    thresholds = [row | (rows or {}) for row in audit.summary["thresholds"]]
+    return dataclasses.replace(audit, summary=audit.summary | {"thresholds": thresholds} | (summary or {}), **fields)
+
+
+def test_page_is_well_formed_with_unique_ids_and_living_links(page: str) -> None:
+    parsed = Page(page)
+    assert [name for name, times in Counter(parsed.ids).items() if times > 1] == []
+    inner = [reference[1:] for reference in parsed.references if reference.startswith("#")]
+    assert inner
+    assert set(inner) <= set(parsed.ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(parsed.ids)
+
+
+def test_page_loads_nothing_from_elsewhere(page: str) -> None:
+    assert all(reference.startswith("#") for reference in Page(page).references)
+    assert not re.search(r"url\((?!#)|@import|<script|<link|<iframe", page)
+    namespaces = ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink")
+    assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= set(namespaces)
+
+
+def test_no_patient_is_named(context, tmp_path: Path) -> None:
+    write_report(context, tmp_path / "report.html", tmp_path / "headlines.json")
+    known = read_table(finished().files["main.hospital.wide"].audit / "patients.parquet", "audit_patients")["patient"]
+    assert set(known) == set(patient_ids(300))
+    for file in ("report.html", "headlines.json"):
+        assert "secret-" not in (tmp_path / file).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "headlines.json").read_text(encoding="utf-8")) == context.headlines
+
+
+def test_summary_table_equals_the_summaries(page: str) -> None:
+    rows = Page(page).tables["summary-table"][2:]
+    assert len(rows) == len(CAPACITIES)
+    for cells, (name, files) in zip(rows, finished().files.items(), strict=True):
+        summary = read_json(files.audit / "summary.json")
+        values = read_table(files.performance, "performance").query("split == 'test'")["value"]
+        attack = summary["aggregate"]["lira_online"]
+        assert cells[0].startswith(name.rsplit(".", 1)[1])
+        assert cells[1:5] == [f"{values.mean():.3f}", str(summary["patients"]), f"{attack['auc']:.3f}",
+                              share(attack["tpr"]["0.001"]["mean"])]  # fmt: skip
+        counted = [row for row in summary["thresholds"] if row["auc"] in (0.8, 0.9, 0.95)]
+        assert cells[5:] == [
+            text
+            for row in counted
+            for text in (str(row["patients"]), expected(row["expected_by_chance"]), str(row["vulnerable"]),
+                         str(row["certain"]))
+        ]  # fmt: skip
+
+
+def test_every_group_and_its_numbers_are_on_the_page(page: str) -> None:
+    text = page.replace("−", "-")
+    for row in finished().context().views[2].audit.subgroups.to_dict("records"):
+        name = row["group"].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        pattern = rf"{name}</td><td>{row['n']:,}</td><td>{share(row['share'])}</td><td>{row['tail_n']:,}</td>"
+        assert re.search(pattern, text), row["group"]
+
+
+def test_texts_are_escaped(page: str) -> None:
+    assert "<h1>Audit of the &lt;test&gt; hospital</h1>" in page
+    assert "title: &lt;b&gt;" in page
+    assert "<test>" not in page
+
+
+def test_rendering_twice_gives_the_same_page(context, page: str) -> None:
+    assert render(context) == page
+
+
+def test_only_the_most_exposed_experiment_is_unfolded_among_many(context) -> None:
+    wide = context.views[2]
+    run = wide.audit.experiment
+    others = [
+        dataclasses.replace(
+            wide,
+            open=False,
+            audit=changed(wide.audit, experiment=dataclasses.replace(run, name=f"e{i}.hospital.wide")),
+            figures={name: svg.replace("main-hospital-wide", f"e{i}") for name, svg in wide.figures.items()},
+        )
+        for i in range(59)
+    ]  # fmt: skip
+    many = render(dataclasses.replace(context, views=[wide, *others]))
+    parsed = Page(many)
+    assert parsed.open_details == 1
+    assert len(parsed.tables["summary-table"]) == 62
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    assert many.index('id="summary-table"') < many.index('class="experiment"')
+    assert len(many) < 15_000_000
+
+
+def test_headlines_name_the_most_exposed_model_its_counts_and_its_groups(audits: list[Audited]) -> None:
+    assert most_exposed(audits, 0.95) is audits[2]
+    row = audits[2].at(0.95)
+    first, second, third = headlines(audits, 0.95, 0.01)
+    assert f"{row['patients']} of 300 patients ({share(row['share'])}" in first
+    assert "wide on Hospital & clinic" in first
+    assert "AUC of 0.95 or more" in first
+    assert f"AUC of {audits[2].summary['aggregate']['lira_online']['auc']:.2f}" in second
+    assert "hides" in second
+    assert "diagnosis: sarcoma & <other>" in third
+    assert "makes up 6 of the 6 most exposed records (1 %)" in third
+    assert "sex" not in third
+
+
+def test_headline_when_nobody_reaches_any_threshold(audits: list[Audited]) -> None:
+    nobody = changed(audits[0], rows={"patients": 0, "vulnerable": 0}, summary={"max_auc": 0.7114})
+    first, second, _ = headlines([nobody], 0.95, 0.01)
+    assert first == (
+        "No patient of the model (logistic on Hospital & clinic) has an attack AUC of 0.8 or more: "
+        "the largest of 300 is 0.711 (0.5 is guessing)."
+    )
+    assert "hides" not in second
+
+
+def test_headline_when_only_a_lower_threshold_is_reached(audits: list[Audited]) -> None:
+    rows = [
+        row | {"patients": 5 if row["auc"] < 0.9 else 0, "vulnerable": 0} for row in audits[0].summary["thresholds"]
+    ]
+    lower = dataclasses.replace(audits[0], summary=audits[0].summary | {"thresholds": rows})
+    first, *_ = headlines([lower], 0.95, 0.01)
+    assert first.startswith("None reaches 0.95. In the model (logistic on Hospital & clinic), 5 of 300 patients")
+    assert "AUC of 0.8 or more" in first
+    assert "none of these is vulnerable" in first
+
+
+def test_headline_when_everyone_is_exposed(audits: list[Audited]) -> None:
+    row = {"patients": 300, "share": 1.0, "low": 0.988, "high": 1.0, "expected_by_chance": 0.0, "vulnerable": 300}
+    aggregate = {"lira_online": audits[2].summary["aggregate"]["lira_online"] | {"auc": 0.97}}
+    first, second, _ = headlines([changed(audits[2], rows=row, summary={"aggregate": aggregate})], 0.95, 0.01)
+    assert "all 300 patients have an attack AUC of 0.95 or more" in first
+    assert "all of these are vulnerable" in first
+    assert "hides" not in second
+    assert "0.97" in second
+
+
+def test_headline_of_a_single_patient_is_singular(audits: list[Audited]) -> None:
+    first, *_ = headlines([changed(audits[2], rows={"patients": 1, "vulnerable": 1})], 0.95, 0.01)
+    assert "1 of 300 patients" in first
+    assert "has an attack AUC" in first
+    assert "1 of these is vulnerable" in first
+
+
+def test_a_simulated_cohort_is_no_headline_beside_real_data(audits: list[Audited]) -> None:
+    planted = dataclasses.replace(audits[2], simulated=True)
+    assert most_exposed([audits[1], planted], 0.95) is audits[1]
+    assert most_exposed([planted], 0.95) is planted
+
+
+def test_third_sentence_falls_back_from_groups_to_capacity_to_none(audits: list[Audited]) -> None:
+    plain = [dataclasses.replace(a, subgroups=a.subgroups.assign(p_adjusted=0.5)) for a in audits]
+    at = [a.at(0.95)["patients"] for a in audits]
+    third = headlines(plain, 0.95, 0.01)[2]
+    assert f"{plural(at[0], 'patient')} at AUC 0.95 or more with 31 trainable parameters" in third
+    assert f"{at[2]} patients with 70,000" in third
+    assert headlines(plain[2:], 0.95, 0.01)[2].startswith("No group of patients was found over-represented")
+    empty = dataclasses.replace(plain[2], subgroups=plain[2].subgroups.iloc[:0])
+    assert headlines([empty], 0.95, 0.01)[2].startswith("No group of patients was compared")
+
+
+def test_negative_controls_are_never_named_as_the_group_at_risk(audits: list[Audited]) -> None:
+    relabelled = audits[2].subgroups.assign(variable="control")
+    assert "control" not in headlines([dataclasses.replace(audits[2], subgroups=relabelled)], 0.95, 0.01)[2]
+
+
+def test_a_broken_model_comes_first_and_warns(audits: list[Audited]) -> None:
+    baseline = {"model": "gradient boosting", "metric": "auroc", "value": 0.95, "n_train": 300}
+    broken = dataclasses.replace(audits[0], baseline=baseline)
+    assert "much worse than a plain baseline" in headlines([broken, *audits[1:]], 0.95, 0.01)[2]
+    assert ["gradient boosting" in w for w in warnings([broken])] == [True]
+    near = dataclasses.replace(audits[0], baseline=baseline | {"value": audits[0].performance + 0.04})
+    other = dataclasses.replace(audits[0], baseline=baseline | {"metric": "accuracy"})
+    assert warnings([near, other, dataclasses.replace(audits[0], baseline=None)]) == []
+
+
+def test_warnings_of_lost_models_too_few_models_and_bad_controls(audits: list[Audited]) -> None:
+    assert warnings(audits) == []
+    lost = changed(audits[0], summary={"models": 118}, failed={"7": "the loss is not finite"})
+    assert "2 of 120 target models are left out" in warnings([lost])[0]
+    assert "model 7: the loss is not finite" in warnings([lost])[0]
+    few = changed(audits[0], summary={"pairs": 12})  # 2^-12 > 0.05 / 300
+    assert "with 12 pairs" in warnings([few])[0]
+    assert warnings([changed(audits[0], summary={"pairs": 13})]) == []
+    bad, good = (dataclasses.replace(audits[0], controls=Controls(40, n, 2)) for n in (8, 7))  # sf 0.0007, 0.003
+    assert "8 of 40 negative controls" in warnings([bad])[0]
+    assert warnings([good]) == []
+
+
+def test_negative_controls_are_counted_from_the_tables(audits: list[Audited], tmp_path: Path) -> None:
+    study = finished()
+    files = study.files["main.hospital.wide"]
+    patients = read_table(files.audit / "patients.parquet", "audit_patients").set_index("patient")
+    chosen = patient_ids(300)[5:45]  # seven of the leaking ones among them
+    records = read_table(files.audit / "records.parquet", "audit_records")[["record", "patient"]]
+    records = records.assign(split="audit", control=records["patient"].isin(chosen))
+    write_table(tmp_path / "records.parquet", "records", records)
+    write_json(tmp_path / "baseline.json", {"model": "m", "metric": "auroc", "value": 0.8, "n_train": 1})
+    audit = load(audits[2].experiment, files, tmp_path, {"controls": 40}, False, "label")
+    assert audit.controls == Controls(
+        40,
+        int((patients.loc[chosen, "p_value"] <= 0.05).sum()),
+        int((patients.loc[chosen, "q_value"] <= 0.05).sum()),
+    )
+    assert audit.controls.significant >= 7
+    assert load(audits[2].experiment, files, tmp_path, {"controls": 0}, False, "label").controls is None
+
+
+def test_a_missing_figure_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"figure .*gone\.svg is missing"):
+        inline_svg(tmp_path / "gone.svg", "x")
+
+
+def test_numbers_for_people() -> None:
+    assert [expected(v) for v in (0.0, 0.04, 0.2, 1234.56, None)] == ["< 0.1", "< 0.1", "0.2", "1,234.6", "–"]
+    assert [count(v) for v in (0, 71518, None)] == ["0", "71,518", "–"]
+    assert [number(v) for v in (0.12345, -2.0, float("nan"), None)] == ["0.123", "−2.000", "–", "–"]
+    assert [signed_percent(v) for v in (1.12, -0.08, None)] == ["+112 %", "−8 %", "–"]
+    assert [plural(n, "patient") for n in (0, 1, 1200)] == ["no patient", "1 patient", "1,200 patients"]

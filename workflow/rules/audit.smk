@@ -1,0 +1,39 @@
+"""Risk: from a confidence table to the risk of every record and patient, aggregate attacks, and who is in the tail."""
+
+
+rule audit:
+    input:
+        confidences="results/confidences/{experiment}/{query}.parquet",
+        records=lambda wildcards: f"results/datasets/{plan.experiment(wildcards.experiment).dataset}/records.parquet",
+        groups=lambda wildcards: f"results/datasets/{plan.experiment(wildcards.experiment).dataset}/groups.parquet",
+    output:
+        expand(
+            "results/audit/{{experiment}}/{{query}}/{table}.parquet",
+            table=AUDIT_TABLES,
+        ),
+        summary="results/audit/{experiment}/{query}/summary.json",
+    log:
+        "results/logs/audit/{experiment}/{query}.log",
+    benchmark:
+        "results/benchmarks/audit/{experiment}/{query}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        options=plan.audit_options,
+        code=plan.code("stages.audit"),
+    shell:
+        "tailrisk audit --experiment {wildcards.experiment} --query {wildcards.query} "
+        "--confidences {input.confidences} --records {input.records} --groups {input.groups} "
+        "--options {params.options:q} --output results/audit/{wildcards.experiment}/{wildcards.query} > {log} 2>&1"
+
+
+rule audits:
+    input:
+        expand(
+            "results/audit/{experiment}/{query}/summary.json",
+            experiment=plan.experiments,
+            query=plan.queries,
+        ),

@@ -1,0 +1,38 @@
+"""Comparisons across experiments."""
+
+
+rule capacity:
+    input:
+        audits=lambda wildcards: expand(
+            "results/audit/{experiment}/{query}/summary.json",
+            experiment=plan.comparisons[wildcards.comparison],
+            query=wildcards.query,
+        ),
+        performance=lambda wildcards: expand(
+            "results/performance/{experiment}.parquet",
+            experiment=plan.comparisons[wildcards.comparison],
+        ),
+    output:
+        "results/compare/capacity/{comparison}.{query}.parquet",
+    log:
+        "results/logs/compare/capacity/{comparison}.{query}.log",
+    benchmark:
+        "results/benchmarks/compare/capacity/{comparison}.{query}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        audits=lambda wildcards: expand(
+            "--audit {experiment}=results/audit/{experiment}/{query}",
+            experiment=plan.comparisons[wildcards.comparison],
+            query=wildcards.query,
+        ),
+        performance=lambda wildcards: expand(
+            "--performance {experiment}=results/performance/{experiment}.parquet",
+            experiment=plan.comparisons[wildcards.comparison],
+        ),
+        code=plan.code("compare.capacity"),
+    shell:
+        "tailrisk capacity {params.audits} {params.performance} --output {output} > {log} 2>&1"

@@ -1,0 +1,98 @@
+"""Figures, as SVG and PNG."""
+
+
+rule audit_figures:
+    input:
+        "results/audit/{experiment}/{query}/summary.json",
+        "results/audit/{experiment}/{query}/survival.parquet",
+        "results/audit/{experiment}/{query}/aggregate.parquet",
+        "results/audit/{experiment}/{query}/subgroups.parquet",
+    output:
+        report(
+            multiext(
+                "results/figures/{experiment}/{query}/aggregate_versus_patients",
+                ".svg",
+                ".png",
+            ),
+            caption="../report/aggregate_versus_patients.rst",
+            category="Aggregate versus patients",
+        ),
+        report(
+            multiext("results/figures/{experiment}/{query}/subgroups", ".svg", ".png"),
+            caption="../report/subgroups.rst",
+            category="Who is at risk",
+        ),
+    log:
+        "results/logs/figures/{experiment}/{query}.log",
+    benchmark:
+        "results/benchmarks/figures/{experiment}/{query}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=plan.code("figures.write"),
+    shell:
+        "tailrisk figures --audit results/audit/{wildcards.experiment}/{wildcards.query} "
+        "--output results/figures/{wildcards.experiment}/{wildcards.query} > {log} 2>&1"
+
+
+rule comparison_figures:
+    input:
+        table="results/compare/capacity/{comparison}.{query}.parquet",
+        curves=lambda wildcards: expand(
+            "results/audit/{experiment}/{query}/survival.parquet",
+            experiment=plan.comparisons[wildcards.comparison],
+            query=wildcards.query,
+        ),
+    output:
+        report(
+            multiext(
+                "results/figures/compare/{comparison}.{query}/capacity", ".svg", ".png"
+            ),
+            caption="../report/capacity.rst",
+            category="Capacity",
+        ),
+        report(
+            multiext(
+                "results/figures/compare/{comparison}.{query}/survival_overlay",
+                ".svg",
+                ".png",
+            ),
+            caption="../report/survival_overlay.rst",
+            category="Capacity",
+        ),
+    log:
+        "results/logs/figures/compare/{comparison}.{query}.log",
+    benchmark:
+        "results/benchmarks/figures/compare/{comparison}.{query}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        audits=lambda wildcards: expand(
+            "--audit {experiment}=results/audit/{experiment}/{query}",
+            experiment=plan.comparisons[wildcards.comparison],
+            query=wildcards.query,
+        ),
+        code=plan.code("figures.write"),
+    shell:
+        "tailrisk comparison-figures --table {input.table} {params.audits} "
+        "--output results/figures/compare/{wildcards.comparison}.{wildcards.query} > {log} 2>&1"
+
+
+rule figures:
+    input:
+        expand(
+            "results/figures/{experiment}/{query}/aggregate_versus_patients.svg",
+            experiment=plan.experiments,
+            query=plan.queries,
+        ),
+        expand(
+            "results/figures/compare/{comparison}.{query}/capacity.svg",
+            comparison=plan.comparisons,
+            query=plan.queries,
+        ),

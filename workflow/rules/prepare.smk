@@ -1,0 +1,84 @@
+"""Datasets: read, split by patient and validated once; group variables apart, so that a new one retrains nothing."""
+
+
+rule prepare:
+    output:
+        records="results/datasets/{dataset}/records.parquet",
+        inputs="results/datasets/{dataset}/inputs.npy",
+        labels="results/datasets/{dataset}/labels.npy",
+        card="results/datasets/{dataset}/card.json",
+    log:
+        "results/logs/prepare/{dataset}.log",
+    benchmark:
+        "results/benchmarks/prepare/{dataset}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        source=lambda wildcards: plan.source(wildcards.dataset),
+        code=lambda wildcards: plan.source_code(wildcards.dataset),
+    shell:
+        "tailrisk prepare --name {wildcards.dataset} --source {params.source:q} "
+        "--output results/datasets/{wildcards.dataset} > {log} 2>&1"
+
+
+rule groups:
+    input:
+        records="results/datasets/{dataset}/records.parquet",
+    output:
+        "results/datasets/{dataset}/groups.parquet",
+    log:
+        "results/logs/groups/{dataset}.log",
+    benchmark:
+        "results/benchmarks/groups/{dataset}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        source=lambda wildcards: plan.grouping(wildcards.dataset),
+        code=lambda wildcards: plan.source_code(wildcards.dataset),
+    shell:
+        "tailrisk groups --name {wildcards.dataset} --source {params.source:q} "
+        "--dataset results/datasets/{wildcards.dataset} > {log} 2>&1"
+
+
+rule baseline:
+    input:
+        records="results/datasets/{dataset}/records.parquet",
+        inputs="results/datasets/{dataset}/inputs.npy",
+        labels="results/datasets/{dataset}/labels.npy",
+        card="results/datasets/{dataset}/card.json",
+    output:
+        "results/datasets/{dataset}/baseline.json",
+    log:
+        "results/logs/baseline/{dataset}.log",
+    benchmark:
+        "results/benchmarks/baseline/{dataset}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        seed=plan.study.seed,
+        code=plan.code("stages.baseline"),
+    shell:
+        "tailrisk baseline --dataset results/datasets/{wildcards.dataset} --seed {params.seed} "
+        "--output {output} > {log} 2>&1"
+
+
+rule download:
+    log:
+        "results/logs/download.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    # Runs only when asked for by name, and fetches only sources that state a url and are not there yet.
+    params:
+        sources=plan.downloads,
+    shell:
+        "tailrisk download {params.sources:q} 2>&1 | tee {log}"

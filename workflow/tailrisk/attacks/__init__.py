@@ -1,0 +1,1 @@
+"""Membership inference: the confidence score, and aggregate attacks on whole target models."""

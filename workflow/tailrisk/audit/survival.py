@@ -1,0 +1,120 @@
+"""Survival curves of the AUC: the share of records or patients at or above each value, beside chance."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from tailrisk.audit.flips import auc_of, statistic_of
+
+AUC_GRID: NDArray[np.float64] = np.arange(401) / 400.0
+LEVELS = ("record", "patient_max", "patient_mean")
+NULL_FLIPS = 99
+
+
+def counts_at_or_above(auc: NDArray[np.floating], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of values ≥ each threshold."""
+    return (auc.size - np.searchsorted(np.sort(auc), thresholds, side="left")).astype(np.int64)
+
+
+def share_interval(
+    share: NDArray[np.float64], size: NDArray[np.float64] | float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % Clopper–Pearson limits of a share among `size` independent units; a non-integer size is an
+    effective sample size (Korn and Graubard 1998)."""
+    hits = share * size
+    misses = size - hits
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = np.where(hits <= 0, 0.0, beta.ppf(0.025, hits, misses + 1))
+        high = np.where(misses <= 0, 1.0, beta.ppf(0.975, hits + 1, misses))
+    return low, high
+
+
+def effective_size(
+    auc: NDArray[np.float64], patient: NDArray[np.integer], thresholds: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Number of independent records that estimate the share ≥ t as precisely as these clustered ones.
+
+    p(1 − p)/Var with the linearised variance of a ratio, Var = P/(P − 1)·Σ_i (s_i − p m_i)²/N², for patients with
+    s_i of m_i records at or above t; between 1 and N, and P (the number of patients) where the share is 0 or 1.
+    """
+    records = auc.size
+    order = np.lexsort((-auc, patient))
+    sorted_patient = patient[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(sorted_patient) != 0])
+    sizes = np.diff(np.append(starts, records))
+    patients = starts.size
+    if patients == records:
+        return np.full(thresholds.shape, float(records))
+    # s_i grows by one with each record passed from the top, so Σ s_i² grows by 2·rank − 1 and Σ s_i m_i by m_i.
+    rank = np.arange(records) - np.repeat(starts, sizes) + 1
+    descending = np.argsort(-auc[order], kind="stable")
+    passed = counts_at_or_above(auc, thresholds)
+
+    def cumulative(values: NDArray[np.integer]) -> NDArray[np.float64]:
+        return np.r_[0, np.cumsum(values[descending])][passed].astype(np.float64)
+
+    squares, products = cumulative(2 * rank - 1), cumulative(np.repeat(sizes, sizes))
+    share = passed / records
+    spread = squares - 2 * share * products + share**2 * float((sizes.astype(np.float64) ** 2).sum())
+    inner = (share > 0) & (share < 1) & (spread > 0) & (patients > 1)
+    variance = np.where(inner, spread * patients / max(patients - 1, 1) / records**2, 1.0)
+    return np.where(inner, np.clip(share * (1 - share) / variance, 1.0, records), float(patients))
+
+
+class NullCurves:
+    """Mean survival function over flips for the three levels, accumulated block by block of whole patients."""
+
+    def __init__(self, pairs: int) -> None:
+        self._pairs = pairs
+        self._statistic_grid = statistic_of(AUC_GRID, pairs)
+        self._above = {level: np.zeros(AUC_GRID.size) for level in LEVELS}
+        self._units = dict.fromkeys(LEVELS, 0)
+
+    def add(self, null: NDArray[np.float32], maxima: NDArray[np.float32], starts: NDArray[np.intp]) -> None:
+        """Add a block: null statistics [B, F] of its records and [P, F] of its patients' maxima."""
+        null, maxima = null[:, :NULL_FLIPS], maxima[:, :NULL_FLIPS]
+        self._count("record", null, self._statistic_grid)
+        if len(maxima) == len(null):
+            self._count("patient_max", null, self._statistic_grid)
+            self._count("patient_mean", null, self._statistic_grid)
+            return
+        self._count("patient_max", maxima, self._statistic_grid)
+        sizes = np.diff(np.append(starts, len(null)))
+        mean = np.add.reduceat(auc_of(null, self._pairs), starts, axis=0) / sizes[:, None]
+        self._count("patient_mean", mean, AUC_GRID)
+
+    def _count(self, level: str, values: NDArray[np.floating], grid: NDArray[np.float64]) -> None:
+        self._above[level] += counts_at_or_above(values.ravel(), grid)
+        self._units[level] += values.size
+
+    def curve(self, level: str) -> NDArray[np.float64]:
+        """Expected share at or above each value of AUC_GRID when no patient leaves a trace."""
+        return self._above[level] / max(self._units[level], 1)
+
+    def share_at(self, level: str, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`curve` at any thresholds, linearly between grid points."""
+        return np.interp(thresholds, AUC_GRID, self.curve(level))
+
+
+def survival_table(
+    record_auc: NDArray[np.float64],
+    record_patient: NDArray[np.integer],
+    patient_auc: NDArray[np.float64],
+    patient_mean: NDArray[np.float64],
+    null: NullCurves,
+) -> pd.DataFrame:
+    """Table level, auc, survival, low, high, null: share with AUC ≥ auc with a pointwise 95 % band.
+
+    The band of patients is binomial over patients; that of records uses `effective_size`.
+    """
+    parts = []
+    for level, values in zip(LEVELS, (record_auc, patient_auc, patient_mean), strict=True):
+        share = counts_at_or_above(values, AUC_GRID) / values.size
+        size: NDArray[np.float64] | float = float(values.size)
+        if level == "record":
+            size = effective_size(record_auc, record_patient, AUC_GRID)
+        low, high = share_interval(share, size)
+        columns = {"auc": AUC_GRID, "survival": share, "low": low, "high": high, "null": null.curve(level)}
+        parts.append(pd.DataFrame({"level": level} | columns))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,249 @@
+"""The command line `tailrisk <stage>`: what the rules of the workflow call. Stages are imported when they run."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tailrisk.config.load import load_study, parse
+from tailrisk.config.sources import AnySource
+from tailrisk.errors import UserError
+
+PATH = click.Path(path_type=Path)
+
+
+class Sentences(click.Group):
+    """Ends a user's mistake or a full disk with one sentence and exit status 1 instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            known = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+            known |= {errno.EACCES: "permission denied", errno.EROFS: "the file system is read-only"}
+            if error.errno not in known:
+                raise
+            where = error.filename or "the results folder"
+            raise click.ClickException(f"cannot write {where}: {known[error.errno]}; mend that and run again") from None
+
+
+@click.group(cls=Sentences)
+@click.version_option(package_name="tailrisk")
+def main() -> None:
+    """Patient-level privacy audit of medical AI, stage by stage."""
+
+
+def _paths(pairs: tuple[str, ...]) -> dict[str, Path]:
+    return {name: Path(path) for name, path in (pair.split("=", 1) for pair in pairs)}
+
+
+named_paths: dict[str, Any] = {"multiple": True, "callback": lambda ctx, param, value: _paths(value)}
+
+
+@main.command()
+@click.option("--name", required=True)
+@click.option("--source", required=True, help="Options of the source, as JSON.")
+@click.option("--output", type=PATH, required=True)
+def prepare(name: str, source: str, output: Path) -> None:
+    """Read a source, split it by patient, validate it, and write the prepared dataset."""
+    from tailrisk.datasets.prepare import prepare as run
+
+    run(name, parse(AnySource, json.loads(source), f"datasets.{name}"), output)
+
+
+@main.command()
+@click.option("--name", required=True)
+@click.option("--source", required=True, help="Options of the source, as JSON.")
+@click.option("--dataset", type=PATH, required=True)
+def groups(name: str, source: str, dataset: Path) -> None:
+    """Write the group variables of a prepared dataset."""
+    from tailrisk.datasets.prepare import groups as run
+
+    run(parse(AnySource, json.loads(source), f"datasets.{name}"), dataset)
+
+
+@main.command()
+@click.argument("sources")
+def download(sources: str) -> None:
+    """Fetch what SOURCES lists (JSON: name → url, sha256, path) and is not there yet, checked against checksums."""
+    from tailrisk.datasets.download import download as run
+
+    listed = json.loads(sources)
+    if not listed:
+        raise UserError("no dataset of the configuration states a url: there is nothing to download")
+    for name, source in listed.items():
+        path = Path(source["path"])
+        if path.exists():
+            click.echo(f"{name}: {path} is there already")
+        else:
+            run(source["url"], source["sha256"], path)
+            click.echo(f"{name}: fetched {path}")
+
+
+@main.command()
+@click.option("--dataset", type=PATH, required=True)
+@click.option("--seed", type=int, required=True)
+@click.option("--output", type=PATH, required=True)
+def baseline(dataset: Path, seed: int, output: Path) -> None:
+    """Train a plain scikit-learn model on the same half as target model 0."""
+    from tailrisk.stages.baseline import baseline as run
+
+    run(dataset, seed, output)
+
+
+@main.command()
+@click.option("--dataset", type=PATH, required=True)
+@click.option("--recipe", required=True, help="Canonical JSON of what decides a trained model.")
+@click.option("--queries", required=True, help="Canonical JSON of the queries by name.")
+@click.option("--models", required=True, help="Target models, first-last.")
+@click.option("--store", type=PATH, required=True)
+@click.option("--provenance", type=PATH, required=True)
+@click.option("--output", type=PATH, required=True)
+@click.option("--stack-size", type=int, help="Target models trained at once; measured for the device by default.")
+@click.option("--device", help="Torch device; the GPU by default where there is one.")
+def train(
+    dataset: Path,
+    recipe: str,
+    queries: str,
+    models: str,
+    store: Path,
+    provenance: Path,
+    output: Path,
+    stack_size: int | None,
+    device: str | None,
+) -> None:
+    """Train the target models of a chunk that the store lacks, and write their answers."""
+    from tailrisk.stages.train import train as run
+
+    run(dataset, recipe, queries, models, store, provenance, output, stack_size, device)
+
+
+@main.command()
+@click.option("--n-models", type=int, required=True)
+@click.option("--max-failed-pairs", type=int, required=True)
+@click.option("--confidences", required=True, help="QUERY=PATH, once a query.", **named_paths)
+@click.option("--performance", type=PATH, required=True)
+@click.argument("chunks", nargs=-1, type=PATH, required=True)
+def gather(
+    n_models: int,
+    max_failed_pairs: int,
+    confidences: dict[str, Path],
+    performance: Path,
+    chunks: tuple[Path, ...],
+) -> None:
+    """Join the chunks of an experiment."""
+    from tailrisk.stages.gather import gather as run
+
+    for line in run(list(chunks), n_models, confidences, performance, max_failed_pairs):
+        click.echo(line)
+
+
+@main.command()
+@click.option("--experiment", required=True)
+@click.option("--query", required=True)
+@click.option("--confidences", type=PATH, required=True)
+@click.option("--records", type=PATH, required=True)
+@click.option("--groups", type=PATH, required=True)
+@click.option("--options", required=True, help="Options of the audit, as JSON.")
+@click.option("--output", type=PATH, required=True)
+def audit(
+    experiment: str, query: str, confidences: Path, records: Path, groups: Path, options: str, output: Path
+) -> None:
+    """Compute the risk of every record and patient, the aggregate attacks, and who is in the tail."""
+    from tailrisk.stages.audit import audit as run
+
+    run(confidences, records, groups, output, (experiment, query), json.loads(options))
+
+
+@main.command()
+@click.option("--audit", required=True, help="EXPERIMENT=FOLDER, once an experiment.", **named_paths)
+@click.option("--performance", required=True, help="EXPERIMENT=PATH, once an experiment.", **named_paths)
+@click.option("--output", type=PATH, required=True)
+def capacity(audit: dict[str, Path], performance: dict[str, Path], output: Path) -> None:
+    """Compare the capacities of models trained on the same dataset."""
+    from tailrisk.compare.capacity import write_capacity
+
+    write_capacity(audit, performance, output)
+
+
+@main.command()
+@click.option("--audit", type=PATH, required=True)
+@click.option("--output", type=PATH, required=True)
+def figures(audit: Path, output: Path) -> None:
+    """Draw the figures of one audit."""
+    from tailrisk.figures.write import write_audit_figures
+
+    write_audit_figures(audit, output)
+
+
+@main.command("comparison-figures")
+@click.option("--table", type=PATH, required=True)
+@click.option("--audit", required=True, help="EXPERIMENT=FOLDER, once an experiment.", **named_paths)
+@click.option("--output", type=PATH, required=True)
+def comparison_figures(table: Path, audit: dict[str, Path], output: Path) -> None:
+    """Draw the figures of one capacity comparison."""
+    from tailrisk.figures.write import write_comparison_figures
+
+    write_comparison_figures(table, audit, output)
+
+
+@main.command()
+@click.option("--results", type=PATH, required=True)
+@click.option("--study", required=True, help="The validated configuration, as JSON.")
+@click.option("--page", type=PATH, required=True)
+@click.option("--headlines", type=PATH, required=True)
+def report(results: Path, study: str, page: Path, headlines: Path) -> None:
+    """Write the page for the data-protection officer."""
+    from tailrisk.stages.report import report as run
+
+    run(results, study, page, headlines)
+
+
+@main.command()
+@click.argument("report", type=PATH)
+@click.argument("sentences", type=PATH)
+def headlines(report: Path, sentences: Path) -> None:
+    """Print where the report is and its most important sentences."""
+    from tailrisk.tables import read_json
+
+    click.echo(f"\nThe report is at {report}")
+    for sentence in read_json(sentences):
+        click.echo(f"  • {sentence}")
+
+
+@main.command()
+@click.argument("config", type=PATH, default=Path("config/config.yaml"))
+def check(config: Path) -> None:
+    """Validate a configuration file and say what it would run."""
+    from tailrisk.config.plan import Plan
+
+    plan = Plan(load_study(config))
+    for experiment in plan.experiments.values():
+        chunks = len(plan.chunks(experiment.name))
+        jobs = f"{chunks} training job{'' if chunks == 1 else 's'}"
+        click.echo(f"{experiment.name}: {experiment.n_models} target models in {jobs}")
+
+
+@main.command()
+@click.option("--check", "only_check", is_flag=True, help="Only compare, and fail where a committed file differs.")
+def schema(only_check: bool) -> None:
+    """Write the JSON schema (for editors) and the reference in config/README.md from the configuration's models."""
+    from tailrisk.config.schema import MARK, reference_text, schema_text
+
+    guide = Path("config/README.md")
+    introduction = guide.read_text(encoding="utf-8").partition(MARK)[0]
+    wanted = {Path("workflow/schemas/config.schema.json"): schema_text(), guide: introduction + reference_text()}
+    for path, text in wanted.items():
+        if not only_check:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            raise UserError(f"{path} does not match the configuration's models: run `tailrisk schema`")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

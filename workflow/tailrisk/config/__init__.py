@@ -1,0 +1,1 @@
+"""The configuration: typed models, their validation, and what the workflow derives from them."""

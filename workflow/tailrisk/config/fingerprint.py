@@ -1,0 +1,87 @@
+"""A fingerprint of analysis code, so that a fixed formula reruns the analysis and a comment reruns nothing."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+SETTINGS = ("tailrisk", "tailrisk.config")
+"""Not followed: the version is stamped on tables, and validated settings reach a job as parameters of their own."""
+
+
+@cache
+def fingerprint(*modules: str, within: str = "tailrisk") -> str:
+    """Hash of the syntax trees of `modules` ("tailrisk.audit.audit") and of every module of `within` they import.
+
+    Node types and values count; docstrings, comments and positions do not. Files are parsed, never imported, and the
+    hash is the same on every supported Python.
+    """
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(name for name in _imports(module) if name.startswith(f"{within}."))
+    return hashlib.sha256("\n".join(f"{name} {_tree_hash(name)}" for name in sorted(found)).encode()).hexdigest()[:16]
+
+
+def _file(module: str) -> Path | None:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    file = _file(module)
+    if file is None:
+        raise ValueError(f"no module {module} in the package")
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _imports(module: str) -> Iterator[str]:
+    """Package modules that `module` imports, wherever in it the import stands."""
+    for node in ast.walk(_tree(module)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            inside = name.startswith("tailrisk.") and not name.startswith("tailrisk.config")
+            if inside and name not in SETTINGS and _file(name):
+                yield name
+
+
+@cache
+def _tree_hash(module: str) -> str:
+    digest = hashlib.sha256()
+    for token in _tokens(_tree(module)):
+        digest.update(token.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _tokens(node: ast.AST) -> Iterator[str]:
+    """Node types and values in order. Empty fields are left out, as newer Pythons add such fields to old nodes."""
+    yield type(node).__name__
+    for name, value in ast.iter_fields(node):
+        items = value if isinstance(value, list) else [value]
+        if name == "body" and isinstance(value, list):
+            items = [item for item in value if not _is_docstring(item)]
+        for item in items:
+            if isinstance(item, ast.AST):
+                if not isinstance(item, ast.expr_context):
+                    yield f".{name}"
+                    yield from _tokens(item)
+            elif item is not None and name not in {"type_comment", "kind"}:
+                yield f".{name}={item!r}"
+    yield "end"
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    """A string standing alone as a statement: a docstring of a module, class, function or attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,44 @@
+"""From a YAML file or a plain mapping to a validated study, with one sentence for what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from tailrisk.config.study import Study
+from tailrisk.errors import UserError
+
+
+def parse(kind: Any, data: Any, where: str) -> Any:
+    """Validate plain `data` as `kind`; UserError names `where` and the key of the first fault."""
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    faults = error.errors()
+    first = faults[0]
+    union_tags = {"logistic", "tabular_resnet", "breast_cancer", "simulated", "diabetes130", "table"}
+    parts = [str(part) for index, part in enumerate(first["loc"]) if index < 2 or str(part) not in union_tags]
+    key = ".".join(parts)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "this key is required"
+    elif first["type"] not in {"value_error", "union_tag_not_found"}:
+        message = f"{message[0].lower()}{message[1:]}, but it is {first['input']!r}"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{key}: {message}{more}" if key else f"{message}{more}"
+
+
+def load_study(path: Path) -> Study:
+    """Read and validate a configuration file."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(Study, data or {}, str(path))

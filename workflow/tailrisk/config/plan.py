@@ -1,0 +1,96 @@
+"""What the workflow derives from the configuration: paths, and the parameters whose change reruns a job."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tailrisk.config.base import canonical
+from tailrisk.config.fingerprint import fingerprint
+from tailrisk.config.load import parse
+from tailrisk.config.study import Experiment, Study, chunks, comparisons, experiments
+from tailrisk.errors import UserError
+
+AUDIT_TABLES = ("records", "patients", "survival", "aggregate", "subgroups")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A validated study with everything that rules look up by name."""
+
+    study: Study
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> "Plan":
+        """Validate the mapping that Snakemake read. UserError names the key at fault."""
+        return cls(parse(Study, config, "configuration"))
+
+    @cached_property
+    def experiments(self) -> dict[str, Experiment]:
+        """Experiments by name."""
+        return experiments(self.study)
+
+    @cached_property
+    def comparisons(self) -> dict[str, list[str]]:
+        """Capacity comparisons by name, with their experiments."""
+        return comparisons(self.study)
+
+    @property
+    def queries(self) -> list[str]:
+        """Names of the queries."""
+        return list(self.study.queries)
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Names of the datasets that an experiment uses."""
+        return list(dict.fromkeys(experiment.dataset for experiment in self.experiments.values()))
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment `name`; UserError where the configuration has none (an old result asked for by its path)."""
+        try:
+            return self.experiments[name]
+        except KeyError:
+            raise UserError(f"the configuration has no experiment '{name}'") from None
+
+    def chunks(self, experiment: str) -> list[str]:
+        """Names of the training jobs of an experiment."""
+        return chunks(self.experiment(experiment).n_models, self.study.chunk_size)
+
+    def source(self, dataset: str) -> str:
+        """What decides a prepared dataset, as canonical JSON: all options of its source but the group columns."""
+        options = self.study.datasets[dataset].model_dump(mode="json", exclude={"groups", "url"})
+        return canonical(options)
+
+    def grouping(self, dataset: str) -> str:
+        """What decides the group variables of a dataset, as canonical JSON."""
+        return canonical(self.study.datasets[dataset].model_dump(mode="json", exclude={"url"}))
+
+    @property
+    def downloads(self) -> str:
+        """The sources that state where they can be fetched, as canonical JSON."""
+        stated = {name: s for name, s in self.study.datasets.items() if getattr(s, "url", None)}
+        return canonical({name: s.model_dump(include={"url", "sha256", "path"}) for name, s in stated.items()})
+
+    def source_code(self, dataset: str) -> str:
+        """Fingerprint of the code that decides a prepared dataset; how tables are written does not."""
+        source = self.study.datasets[dataset].source
+        return fingerprint("tailrisk.datasets.prepare", f"tailrisk.datasets.{source}", within="tailrisk.datasets")
+
+    @cached_property
+    def audit_options(self) -> str:
+        """Options of the audit stage, as canonical JSON."""
+        options = self.study.audit.model_dump(mode="json") | self.study.subgroups.model_dump(mode="json")
+        return canonical(options | {"seed": self.study.seed})
+
+    @cached_property
+    def asked(self) -> str:
+        """The queries that every trained model answers, as canonical JSON."""
+        return canonical({name: query.model_dump(mode="json") for name, query in self.study.queries.items()})
+
+    @cached_property
+    def text(self) -> str:
+        """The whole validated study, as canonical JSON."""
+        return canonical(self.study)
+
+    def code(self, module: str) -> str:
+        """Fingerprint of the analysis code behind `module` ("stages.audit")."""
+        return fingerprint(f"tailrisk.{module}")

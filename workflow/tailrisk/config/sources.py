@@ -1,0 +1,112 @@
+"""Where datasets come from: one model of options per source, chosen by its `source` key."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tailrisk.config.base import Strict
+
+
+class Source(Strict):
+    """Options that every source shares. Splits are drawn per patient from a hash of the patient's id."""
+
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="Share of patients kept for early stopping: never trained on or audited."
+    )
+    test: float = Field(
+        0.15, gt=0, lt=1, description="Share of patients whose records measure diagnostic performance only."
+    )
+    controls: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the audited patients that are drawn into halves but never trained on: negative "
+        "controls, whose risk is none by construction.",
+    )
+    split_seed: int = Field(0, ge=0, description="Seed of the split into audit, validation and test patients.")
+
+    @model_validator(mode="after")
+    def _leave_audit_patients(self) -> "Source":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must leave a share of patients for the audit")
+        return self
+
+
+class BreastCancer(Source):
+    """Wisconsin breast cancer data as shipped with scikit-learn: 569 patients, 30 features, malignant or not."""
+
+    source: Literal["breast_cancer"]
+
+
+class Simulated(Source):
+    """A cohort with known truth: typical, rare and atypical patients with 1 to `max_records` similar records."""
+
+    source: Literal["simulated"]
+    patients: int = Field(600, ge=20, description="Number of patients.")
+    features: int = Field(30, ge=2, description="Number of features of a record.")
+    max_records: int = Field(20, ge=1, description="Most records that a patient can have.")
+    atypical: float = Field(
+        0.04,
+        ge=0,
+        lt=0.5,
+        description="Share of patients whose records carry the opposite label of their kind.",
+    )
+    rare: float = Field(
+        0.05,
+        ge=0,
+        lt=0.5,
+        description="Share of patients in a rare subgroup with its own relation to the label.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the simulation.")
+    controls: float = Field(
+        0.15, ge=0, lt=1, description="Share of audited patients that are never trained on (pure noise)."
+    )
+
+
+class Diabetes130(Source):
+    """Diabetes 130-US hospitals 1999-2008 (UCI 296): hospital encounters and readmission."""
+
+    source: Literal["diabetes130"]
+    path: str = Field(description="diabetic_data.csv, the folder that holds it, or the zip archive of the source.")
+    target: Literal["early", "any"] = Field(
+        "early", description="Readmission within 30 days (early), or at any time (any), against the rest."
+    )
+    url: str | None = Field(
+        None,
+        description="Where the rule `download` fetches `path` from; never used without asking for that rule.",
+    )
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Checksum that diabetic_data.csv must have."
+    )
+
+
+class Table(Source):
+    """Any CSV or Parquet table with a patient column, a label and features: an audit of one's own data."""
+
+    source: Literal["table"]
+    path: str = Field(description="CSV (also compressed) or Parquet file, one row per record.")
+    patient: str = Field(description="Column with the patient's id.")
+    label: str = Field(description="Column with the class; two values make a binary task, more a multi-class one.")
+    record: str | None = Field(None, description="Column with the record's id; the row number when absent.")
+    numeric: list[str] = Field([], description="Numeric feature columns; standardised.")
+    categorical: list[str] = Field([], description="Categorical feature columns; one indicator per level.")
+    groups: list[str] = Field([], description="Columns that describe subgroups; never features by themselves.")
+    split: str | None = Field(
+        None, description="Column with audit, validation or test for every row, in place of the drawn split."
+    )
+    missing: Literal["error", "indicator"] = Field(
+        "error",
+        description="Missing feature values: stop, or add an indicator (numeric: with the median filled in; "
+        "categorical: a level of its own).",
+    )
+    title: str | None = Field(None, description="Name of the dataset in the report.")
+    licence: str | None = Field(None, description="Licence or terms of access, shown in the report.")
+
+    @model_validator(mode="after")
+    def _have_features(self) -> "Table":
+        if not self.numeric and not self.categorical:
+            raise ValueError("name at least one feature column under numeric or categorical")
+        return self
+
+
+AnySource = Annotated[BreastCancer | Simulated | Diabetes130 | Table, Field(discriminator="source")]

@@ -1,0 +1,161 @@
+"""The whole configuration, and the experiments, chunks and job parameters that follow from it."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from tailrisk.config.base import Name, Strict, canonical, suggestion
+from tailrisk.config.recipe import AnyModel, Clean, Recipe, Training
+from tailrisk.config.sources import AnySource
+
+Threshold = Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class Entry(Strict):
+    """An entry of `experiments`: every dataset with every model, all trained by one recipe."""
+
+    datasets: list[str] | str = Field(description="One name or several from `datasets`.")
+    models: list[str] | str = Field(description="One name or several from `models`.")
+    recipe: Recipe = Field(description="How the target models are trained.")
+    n_models: int | None = Field(
+        None,
+        ge=4,
+        multiple_of=2,
+        description="Target models of this entry, in place of the study's n_models.",
+    )
+
+
+class Audit(Strict):
+    """How confidences become risks."""
+
+    flips: int = Field(999, ge=99, description="Common sign flips that make the null distribution.")
+    fdr: float = Field(0.05, gt=0, lt=1, description="False discovery rate under which a patient counts as vulnerable.")
+    thresholds: list[Threshold] = Field(
+        [0.8, 0.9, 0.95, 0.99], min_length=1, description="AUCs at which patients are counted, rising."
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Audit":
+        if any(a >= b for a, b in pairwise(self.thresholds)):
+            raise ValueError("thresholds must rise")
+        return self
+
+
+class Subgroups(Strict):
+    """Who is in the tail."""
+
+    tail: float = Field(0.01, gt=0, lt=0.5, description="Share of records, by AUC, that is called the tail.")
+    permutations: int = Field(1999, ge=99, description="Permutations of whole patients for the clustered test.")
+    variables: list[str] | None = Field(
+        None,
+        description="Group variables to test; null tests all. A dataset without one of them leaves it out.",
+    )
+
+
+class Comparisons(Strict):
+    """Tables across experiments."""
+
+    capacity: bool = Field(
+        True, description="Compare the models of an entry on the same dataset, where there are several."
+    )
+
+
+class Report(Strict):
+    """The page at the end."""
+
+    title: str = Field("Patient-level privacy audit", description="Title of the page.")
+    threshold: Threshold = Field(0.95, description="AUC of the headline; one of `audit.thresholds`.")
+
+
+class Study(Strict):
+    """A study: what is trained, asked, audited, compared and reported."""
+
+    seed: int = Field(1, ge=0, description="Seed of memberships and of everything random in a target model.")
+    n_models: int = Field(200, ge=4, multiple_of=2, description="Target models of an experiment: an even number.")
+    chunk_size: int = Field(
+        25, ge=1, description="Target models that one training job produces; never changes results."
+    )
+    max_failed_pairs: int = Field(
+        2, ge=0, description="Pairs that may be lost to failed models before an experiment stops."
+    )
+    datasets: dict[Name, AnySource] = Field(min_length=1, description="Datasets by name.")
+    models: dict[Name, AnyModel] = Field(min_length=1, description="Architectures with their sizes, by name.")
+    experiments: dict[Name, Entry] = Field(min_length=1, description="What is trained on what, and how.")
+    queries: dict[Name, Clean] = Field(
+        {"clean": Clean(kind="clean")}, min_length=1, description="How the attacker asks a model, by name."
+    )
+    audit: Audit = Field(Audit(), description="Null distribution, false discovery rate and thresholds; see Audit.")
+    subgroups: Subgroups = Field(Subgroups(), description="Tests of who is in the tail; see Subgroups.")
+    comparisons: Comparisons = Field(
+        Comparisons(), description="Which tables across experiments are made; see Comparisons."
+    )
+    report: Report = Field(Report(), description="Title and headline of the page; see Report.")
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Study":
+        for name, entry in self.experiments.items():
+            for kind, used, known in (
+                ("dataset", listed(entry.datasets), self.datasets),
+                ("model", listed(entry.models), self.models),
+            ):
+                for item in used:
+                    if item not in known:
+                        raise ValueError(f"experiments.{name}: no {kind} '{item}'; {suggestion(item, known)}")
+                if len(set(used)) < len(used):
+                    raise ValueError(f"experiments.{name}: a {kind} is listed twice")
+        if self.report.threshold not in self.audit.thresholds:
+            raise ValueError("report.threshold must be one of audit.thresholds")
+        return self
+
+
+def listed(value: list[str] | str) -> list[str]:
+    """One name or several, as a list."""
+    return [value] if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One dataset × model × recipe: `name` is `<entry>.<dataset>.<model>`, `recipe` the canonical JSON of a job."""
+
+    name: str
+    entry: str
+    dataset: str
+    model: str
+    n_models: int
+    recipe: str
+
+
+def experiments(study: Study) -> dict[str, Experiment]:
+    """All experiments of a study by name, in the order of the configuration."""
+    found = {}
+    for entry_name, entry in study.experiments.items():
+        for dataset in listed(entry.datasets):
+            for model in listed(entry.models):
+                training = Training(seed=study.seed, model=study.models[model], recipe=entry.recipe)
+                name = f"{entry_name}.{dataset}.{model}"
+                found[name] = Experiment(
+                    name, entry_name, dataset, model, entry.n_models or study.n_models, canonical(training)
+                )
+    return found
+
+
+def chunks(n_models: int, chunk_size: int) -> list[str]:
+    """Names `first-last` of the training jobs that together make models 0 to n_models − 1."""
+    return [f"{first}-{min(first + chunk_size, n_models) - 1}" for first in range(0, n_models, chunk_size)]
+
+
+def chunk_models(chunk: str) -> range:
+    """The model numbers of a chunk name."""
+    first, last = chunk.split("-")
+    return range(int(first), int(last) + 1)
+
+
+def comparisons(study: Study) -> dict[str, list[str]]:
+    """Capacity comparisons `<entry>.<dataset>` with the experiments that they hold beside each other."""
+    found: dict[str, list[str]] = {}
+    if study.comparisons.capacity:
+        for experiment in experiments(study).values():
+            found.setdefault(f"{experiment.entry}.{experiment.dataset}", []).append(experiment.name)
+    return {name: members for name, members in found.items() if len(members) > 1}

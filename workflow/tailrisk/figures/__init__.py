@@ -1,0 +1,1 @@
+"""Figures: one function a figure, DataFrames in, a matplotlib Figure out."""

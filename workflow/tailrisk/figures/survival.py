@@ -1,0 +1,87 @@
+"""Survival function of patient AUCs: the share of patients at or above every AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tailrisk.figures import style
+
+MARKED = (0.8, 0.9, 0.95)
+_X_LABEL = "attack AUC t of a patient (maximum over their records)"
+_Y_LABEL = "share of patients with AUC ≥ t"
+
+
+def _level(survival: pd.DataFrame, level: str) -> pd.DataFrame:
+    return survival[survival["level"].astype(str) == level].sort_values("auc")
+
+
+def draw_survival(ax: Axes, survival: pd.DataFrame, summary: Mapping[str, Any]) -> None:
+    """Draw the `patient_max` curve, its 95 % band, the null curve and counts at AUC 0.8, 0.9 and 0.95 on `ax`."""
+    curve = _level(survival, "patient_max")
+    floor = style.share_axis(ax, int(summary["patients"]))
+    t = curve["auc"]
+    low, high = style.visible(curve["low"], floor), style.visible(curve["high"], floor)
+    ax.fill_between(t, low, high, color=style.BLUE, alpha=0.2, linewidth=0, label="95 % band")
+    ax.plot(t, style.visible(curve["survival"], floor), color=style.BLUE, label="observed")
+    null = style.visible(curve["null"], floor)
+    ax.plot(t, null, color=style.GREY, linestyle="--", label="expected by chance")
+    for row in summary["thresholds"]:
+        if row["auc"] not in MARKED:
+            continue
+        ax.axvline(row["auc"], color=style.GREY, linewidth=0.7, linestyle=":")
+        # The label stands above the curve, or below it where the curve runs high.
+        height = np.interp(row["auc"] - 0.03, t, np.log(high / floor)) / np.log(1.3 / floor)
+        above = height < 0.6
+        noun = "patient" if row["patients"] == 1 else "patients"
+        ax.text(
+            row["auc"] - 0.004,
+            0.98 if above else 0.02,
+            f"{row['patients']:,} {noun} ≥ {row['auc']:g}",
+            transform=ax.get_xaxis_transform(),
+            rotation=90,
+            ha="right",
+            va="top" if above else "bottom",
+            fontsize=7.5,
+        )
+    ax.set_xlim(0.45, 1.0)
+    ax.set_xlabel(_X_LABEL)
+    ax.set_ylabel(_Y_LABEL)
+    style.legend_below(ax)
+
+
+@style.styled
+def survival_overlay(curves: Sequence[tuple[str, pd.DataFrame, Mapping[str, Any]]]) -> Figure:
+    """Survival curves of several audits in one plot.
+
+    curves: (label, survival table, summary), in the order of capacity; the colour runs with that order.
+    """
+    figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
+    ax = figure.subplots()
+    sizes = {int(summary["patients"]) for _, _, summary in curves}
+    if len(sizes) == 1:
+        floor = style.share_axis(ax, sizes.pop())
+    else:  # counts on the right would differ from curve to curve
+        floor = 0.5 / max(sizes)
+        ax.set_yscale("log")
+        ax.set_ylim(floor, 1.3)
+    # cividis is ordered in lightness, so that the order survives black-and-white print; its yellow end does not.
+    colours = mpl.colormaps["cividis"](np.linspace(0.85, 0.0, len(curves)))
+    for (label, table, _), colour in zip(curves, colours, strict=True):
+        curve = _level(table, "patient_max")
+        ax.plot(curve["auc"], style.visible(curve["survival"], floor), color=colour, label=label)
+        ax.plot(curve["auc"], style.visible(curve["null"], floor), color=colour, linestyle="--", linewidth=0.8)
+    for t in MARKED:
+        ax.axvline(t, color=style.GREY, linewidth=0.7, linestyle=":", zorder=0)
+    ax.plot([], [], color=style.GREY, linestyle="--", linewidth=0.8, label="expected by chance")
+    ax.set_xlim(0.45, 1.0)
+    ax.set_xlabel(_X_LABEL)
+    ax.set_ylabel(_Y_LABEL)
+    figure.legend(loc="outside lower center", ncols=min(3, len(curves) + 1))
+    return figure

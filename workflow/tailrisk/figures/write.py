@@ -1,0 +1,47 @@
+"""Reads the tables of finished audits and writes their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tailrisk.figures import style
+from tailrisk.figures.capacity import capacity
+from tailrisk.figures.roc import aggregate_versus_patients
+from tailrisk.figures.subgroups import subgroups
+from tailrisk.figures.survival import survival_overlay
+from tailrisk.tables import read_json, read_table
+
+AUDIT_FIGURES = ("aggregate_versus_patients", "subgroups")
+COMPARISON_FIGURES = ("capacity", "survival_overlay")
+
+
+def write_audit_figures(audit: Path, folder: Path) -> None:
+    """Write AUDIT_FIGURES of one audit (results/audit/E/Q) into `folder`, each as NAME.svg and NAME.png."""
+    summary = read_json(audit / "summary.json")
+    curve = read_table(audit / "survival.parquet", "audit_survival")
+    aggregate = read_table(audit / "aggregate.parquet", "audit_aggregate")
+    figures = {
+        "aggregate_versus_patients": aggregate_versus_patients(aggregate, curve, summary),
+        "subgroups": subgroups(read_table(audit / "subgroups.parquet", "audit_subgroups")),
+    }
+    for name, figure in figures.items():
+        style.save(figure, folder / f"{name}.svg", folder / f"{name}.png")
+
+
+def write_comparison_figures(table: Path, audits: Mapping[str, Path], folder: Path) -> None:
+    """Write COMPARISON_FIGURES of one capacity table into `folder`; audits: experiment → its folder of audit tables."""
+    compared = read_table(table, "capacity")
+    rows: Sequence[tuple[str, str, int]] = list(
+        compared.drop_duplicates("experiment")[["experiment", "model", "capacity"]].itertuples(index=False, name=None)
+    )
+    curves = [
+        (
+            f"{model} ({capacity:,} parameters)",
+            read_table(audits[experiment] / "survival.parquet", "audit_survival"),
+            read_json(audits[experiment] / "summary.json"),
+        )
+        for experiment, model, capacity in rows
+    ]
+    for name, figure in (("capacity", capacity(compared)), ("survival_overlay", survival_overlay(curves))):
+        style.save(figure, folder / f"{name}.svg", folder / f"{name}.png")

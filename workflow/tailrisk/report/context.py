@@ -1,0 +1,165 @@
+"""Gathers from the finished tables all that the report says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tailrisk.config.study import Study, comparisons, experiments
+from tailrisk.errors import UserError
+from tailrisk.figures.write import AUDIT_FIGURES, COMPARISON_FIGURES
+from tailrisk.report import audited
+from tailrisk.report.audited import Audited, Files
+from tailrisk.report.headlines import headlines, most_exposed
+from tailrisk.report.text import metric, number, plural
+from tailrisk.tables import read_json
+
+SHOWN = (0.8, 0.9, 0.95)
+"""Thresholds of the summary table; the details of an experiment show all of the study's."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One experiment with its figures as SVG text, by name."""
+
+    audit: Audited
+    figures: dict[str, str]
+    open: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One capacity comparison with its figures as SVG text, by name."""
+
+    name: str
+    title: str
+    figures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that the page says."""
+
+    title: str
+    headlines: list[str]
+    warnings: list[str]
+    datasets: dict[str, dict[str, Any]]
+    baselines: dict[str, dict[str, Any] | None]
+    views: list[View]
+    comparisons: list[Comparison]
+    threshold: float
+    shown: list[float]
+    fdr: float
+    tail: float
+    query: str
+    provenance: Mapping[str, Any]
+
+
+def build_context(
+    study: Study,
+    query: str,
+    files: Mapping[str, Files],
+    datasets: Mapping[str, Path],
+    comparison_figures: Mapping[str, Path],
+    provenance: Mapping[str, Any],
+) -> Context:
+    """Read what the page needs.
+
+    files: experiment → its tables and figures; datasets: dataset → folder of the prepared dataset (card.json,
+    baseline.json, records.parquet); comparison_figures: comparison `<entry>.<dataset>` → folder of its figures;
+    provenance: heading → text, list or mapping, printed as it is (configuration, versions, checksums, time).
+    """
+    every = experiments(study)
+    cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
+    twins = Counter((every[name].dataset, every[name].model) for name in files)
+    audits = []
+    for name, paths in files.items():
+        run = every[name]
+        label = f"{run.model} on {cards[run.dataset]['title']}"
+        if twins[run.dataset, run.model] > 1:
+            label += f", {run.entry}"
+        simulated = study.datasets[run.dataset].source == "simulated"
+        audits.append(audited.load(run, paths, datasets[run.dataset], cards[run.dataset], simulated, label))
+    threshold, tail = study.report.threshold, study.subgroups.tail
+    top = most_exposed(audits, threshold)
+    views = [
+        View(audit, _figures(paths.figures, AUDIT_FIGURES, name), audit is top)
+        for audit, (name, paths) in zip(audits, files.items(), strict=True)
+    ]
+    counted = study.audit.thresholds
+    return Context(
+        title=study.report.title,
+        headlines=headlines(audits, threshold, tail),
+        warnings=warnings(audits),
+        datasets=cards,
+        baselines={a.experiment.dataset: a.baseline for a in audits},
+        views=views,
+        comparisons=[
+            Comparison(
+                name,
+                f"{cards[comparisons(study)[name][0].split('.')[1]]['title']} ({name})",
+                _figures(folder, COMPARISON_FIGURES, f"compare-{name}"),
+            )
+            for name, folder in comparison_figures.items()
+        ],
+        threshold=threshold,
+        shown=[t for t in counted if t in SHOWN] or list(counted[:3]),
+        fdr=study.audit.fdr,
+        tail=tail,
+        query=query,
+        provenance=provenance,
+    )
+
+
+def warnings(audits: list[Audited]) -> list[str]:
+    """What a reader must know before believing a figure: broken models, lost models, too few models, bad controls."""
+    found = []
+    for audit in audits:
+        baseline = audit.baseline
+        if audit.much_worse and baseline is not None:
+            found.append(
+                f"{audit.label}: the target models are much worse than a plain baseline ({baseline['model']}): "
+                f"test {metric(audit.metric)} {number(audit.performance)} against {number(baseline['value'])}. "
+                "An audit of a model that nobody would use says little; check the recipe first."
+            )
+        if audit.left_out:
+            reasons = "; ".join(f"model {model}: {reason}" for model, reason in audit.failed.items())
+            found.append(
+                f"{audit.label}: {audit.left_out} of {audit.experiment.n_models} target models are left out, because "
+                f"they or their partner failed{f' ({reasons})' if reasons else ''}."
+            )
+        if audit.too_few_models:
+            found.append(
+                f"{audit.label}: with {plural(int(audit.summary['pairs']), 'pair')} of target models no single patient "
+                f"can be confirmed as vulnerable among {audit.summary['patients']:,}; read the counts as unconfirmed."
+            )
+        controls = audit.controls
+        if controls is not None and controls.too_many:
+            found.append(
+                f"{audit.label}: {controls.small_p} of {controls.patients} negative controls, on whom no model was "
+                f"trained, have p ≤ 0.05, where about {0.05 * controls.patients:.1f} are expected. The calibration "
+                "does not hold here; do not rely on its figures."
+            )
+    return found
+
+
+def _figures(folder: Path, names: tuple[str, ...], prefix: str) -> dict[str, str]:
+    return {name: inline_svg(folder / f"{name}.svg", f"{prefix}-{name}") for name in names}
+
+
+def inline_svg(path: Path, prefix: str) -> str:
+    """The <svg> element of a figure with every id prefixed, so that many figures can stand in one page."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        raise UserError(f"the figure {path} is missing: run the workflow again to make it") from None
+    prefix = re.sub(r"\W+", "-", prefix)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = text.replace("url(#", f"url(#{prefix}-")
+    return re.sub(r'(xlink:href|href)="#', rf'\1="#{prefix}-', text)

@@ -1,0 +1,117 @@
+"""The three most important sentences of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tailrisk.figures.subgroups import LEVEL
+from tailrisk.report.audited import Audited
+from tailrisk.report.text import expected, metric, number, plural, share
+
+
+def most_exposed(audits: Sequence[Audited], threshold: float) -> Audited:
+    """The experiment with the largest share of vulnerable patients at `threshold`, then by counts and by AUC.
+
+    Simulated cohorts, whose exposed patients were put there, count only when nothing else was audited.
+    """
+    real = [audit for audit in audits if not audit.simulated] or list(audits)
+
+    def key(audit: Audited) -> tuple[float, ...]:
+        rows = [audit.at(threshold), *audit.summary["thresholds"]]
+        return (*(row[k] / audit.summary["patients"] for row in rows for k in ("vulnerable", "patients")),
+                audit.summary["max_auc"])  # fmt: skip
+
+    return max(real, key=key)
+
+
+def headlines(audits: Sequence[Audited], threshold: float, tail: float) -> list[str]:
+    """Three sentences: exposed patients, what the aggregate attack says, and what to look at next.
+
+    audits: all experiments, at least one; threshold: AUC of the headline; tail: share of records in the tail.
+    """
+    top = most_exposed(audits, threshold)
+    return [_exposed(top, audits, threshold), _aggregate(top, threshold), _next(top, audits, threshold, tail)]
+
+
+def _exposed(top: Audited, audits: Sequence[Audited], threshold: float) -> str:
+    reached = [row for row in top.summary["thresholds"] if row["auc"] <= threshold and row["patients"]]
+    where = f"the model at highest risk ({top.label})" if len(audits) > 1 else f"the model ({top.label})"
+    if not reached:
+        lowest = top.summary["thresholds"][0]["auc"]
+        return (
+            f"No patient of {where} has an attack AUC of {min(lowest, threshold):g} or more: "
+            f"the largest of {top.summary['patients']:,} is {number(top.summary['max_auc'])} (0.5 is guessing)."
+        )
+    row = reached[-1]
+    n = top.summary["patients"]
+    who = (
+        f"all {plural(n, 'patient')}"
+        if row["patients"] == n
+        else f"{row['patients']:,} of {plural(n, 'patient')} "
+        f"({share(row['share'])}, 95 % interval {share(row['low'])} to {share(row['high'])})"
+    )
+    have = "has" if row["patients"] == 1 else "have"
+    above = "" if row["auc"] == threshold else f"None reaches {threshold:g}. "
+    rate = f"a false discovery rate of {share(top.summary['fdr'])}"
+    if row["vulnerable"]:
+        are = "is" if row["vulnerable"] == 1 else "are"
+        some = "all" if row["vulnerable"] == row["patients"] > 1 else f"{row['vulnerable']:,}"
+        verdict = f"{some} of these {are} vulnerable, which means confirmed at {rate}"
+    else:
+        verdict = f"none of these is vulnerable, which means confirmed at {rate}"
+    return (
+        f"{above}In {where}, {who} {have} an attack AUC of {row['auc']:g} or more, where chance alone would give "
+        f"{expected(row['expected_by_chance'])}; {verdict}."
+    )
+
+
+def _aggregate(top: Audited, threshold: float) -> str:
+    attack = top.summary["aggregate"].get("lira_online")
+    if attack is None or attack["auc"] is None:
+        return "The usual average over all records could not be computed for this model."
+    auc = number(attack["auc"], 2)
+    if top.at(threshold)["patients"] == 0:
+        return f"The usual average over all records is an attack AUC of {auc}, where 0.5 is guessing."
+    hides = "hides this: it is" if attack["auc"] < 0.6 else "does not say who they are: it is"
+    return f"The usual average over all records {hides} an attack AUC of {auc}, where 0.5 is guessing."
+
+
+def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float) -> str:
+    """A broken model, an over-represented group, the effect of capacity, or that there is none of these."""
+    broken = [audit for audit in audits if audit.much_worse]
+    if broken:
+        worst = min(broken, key=lambda audit: audit.performance - (audit.baseline or {})["value"])
+        return (
+            f"Mind before reading on: {plural(len(broken), 'experiment')} had models much worse than a plain baseline, "
+            f"so their figures say little about a usable model ({worst.label}: {metric(worst.metric)} "
+            f"{number(worst.performance, 2)} against {number((worst.baseline or {})['value'], 2)})."
+        )
+    groups = top.subgroups
+    # Negative controls are a group, too, but only as a check.
+    groups = groups[(groups["p_adjusted"] <= LEVEL) & (groups["residual"] > 0) & (groups["variable"] != "control")]
+    if not groups.empty:
+        row = groups.loc[groups["residual"].idxmax()]
+        group = f"{row['variable']}: {row['group']}"
+        size = top.subgroups.loc[top.subgroups["variable"] == row["variable"]]["tail_n"].sum()
+        return (
+            f"The risk is not spread evenly: '{group}' makes up {row['tail_n']:,} of the {size:,} most exposed records "
+            f"({share(tail)}) of that model, against {share(row['share'])} of all records."
+        )
+    family = [
+        audit
+        for audit in audits
+        if (audit.experiment.entry, audit.experiment.dataset) == (top.experiment.entry, top.experiment.dataset)
+    ]
+    small, large = (
+        min(family, key=lambda audit: audit.capacity),
+        max(family, key=lambda audit: audit.capacity),
+    )
+    if small.capacity < large.capacity:
+        return (
+            f"On the same data, {plural(small.at(threshold)['patients'], 'patient')} at AUC {threshold:g} or more with "
+            f"{small.capacity:,} trainable parameters, {plural(large.at(threshold)['patients'], 'patient')} with "
+            f"{large.capacity:,}."
+        )
+    if top.subgroups.empty:
+        return "No group of patients was compared, because the dataset names none."
+    return "No group of patients was found over-represented among the most exposed records of that model."

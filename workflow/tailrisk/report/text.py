@@ -1,0 +1,60 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tailrisk.figures.style import percent
+from tailrisk.figures.subgroups import p_text
+
+METRICS = {"auroc": "AUROC", "macro_auroc": "macro AUROC"}
+MISSING = "–"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with `digits` decimals, or a dash for a missing one."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separators, or a dash for a missing one."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def expected(value: Any) -> str:
+    """An expected count: one decimal; below 0.05 as "< 0.1", so that it is not taken for impossible."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return "< 0.1" if value < 0.05 else f"{value:,.1f}"
+
+
+def share(value: Any) -> str:
+    """A share as a percentage, or a dash for a missing one."""
+    return MISSING if value is None or math.isnan(value) else percent(value)
+
+
+def signed_percent(value: Any) -> str:
+    """A relative change as a signed whole percentage."""
+    return MISSING if value is None or math.isnan(value) else f"{100 * value:+.0f} %".replace("-", "−")
+
+
+def metric(name: str) -> str:
+    """A metric's name as written in text."""
+    return METRICS.get(name, name)
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 patient`, `2 patients`, `no patient`."""
+    return f"no {noun}" if n == 0 else f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+FILTERS = {
+    "number": number,
+    "count": count,
+    "expected": expected,
+    "share": share,
+    "signed_percent": signed_percent,
+    "p_value": p_text,
+    "metric": metric,
+}

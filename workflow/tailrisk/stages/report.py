@@ -1,0 +1,85 @@
+"""The report stage: finds the finished tables, gathers the provenance, and writes the page."""
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tailrisk.config.load import parse
+from tailrisk.config.study import Study, comparisons, experiments
+from tailrisk.report.audited import Files
+from tailrisk.report.context import build_context
+from tailrisk.report.page import write_report
+from tailrisk.tables import read_json, write_json
+
+PACKAGES = ("tailrisk", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "snakemake")
+
+
+def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
+    """Write the page over all experiments of the study, its headline sentences, and provenance/report.json."""
+    study = parse(Study, json.loads(study_json), "configuration")
+    query = next(iter(study.queries))
+    found = experiments(study)
+    files = {
+        name: Files(
+            audit=results / "audit" / name / query,
+            performance=results / "performance" / f"{name}.parquet",
+            figures=results / "figures" / name / query,
+        )
+        for name in found
+    }
+    datasets = {experiment.dataset: results / "datasets" / experiment.dataset for experiment in found.values()}
+    compared = {name: results / "figures" / "compare" / f"{name}.{query}" for name in comparisons(study)}
+    provenance = _provenance(results, study, list(found), datasets)
+    write_json(results / "provenance" / "report.json", provenance)
+    write_report(build_context(study, query, files, datasets, compared, provenance), page, headlines)
+
+
+def _provenance(
+    results: Path, study: Study, names: list[str], datasets: dict[str, Path]
+) -> dict[str, str | list[str] | dict[str, Any]]:
+    cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
+    checksums = {f"{name}: what training sees": card["data_hash"] for name, card in cards.items()}
+    checksums |= {f"{name}: {file}": value for name, card in cards.items() for file, value in card["checksums"].items()}
+    jobs = [json.loads(path.read_text()) for name in names for path in (results / "provenance" / name).glob("*.json")]
+    return {
+        "Report written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "Report written on": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "Package versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "Code": _git_state(),
+        "Seed": str(study.seed),
+        "SHA-256 checksums": checksums,
+        "Training": _training(jobs),
+        "Configuration": json.dumps(study.model_dump(mode="json"), indent=1),
+    }
+
+
+def _training(jobs: list[dict[str, Any]]) -> list[str]:
+    """One line per kind of hardware and library that target models were trained on."""
+    if not jobs:
+        return ["the confidence tables came without a record of their training"]
+    kinds: dict[str, float] = {}
+    for job in jobs:
+        line = "; ".join(f"{key}: {value}" for key, value in sorted(job["machine"].items()))
+        kinds[line] = kinds.get(line, 0.0) + job["seconds"]
+    return [f"{line} ({seconds:,.0f} s of training jobs)" for line, seconds in sorted(kinds.items())]
+
+
+def _git_state() -> str:
+    """Commit of the working folder, where it is a git checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return "not known (no git)"
+
+    def ask(*words: str) -> str:
+        answer = subprocess.run([git, *words], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    commit = ask("rev-parse", "HEAD")
+    if not commit:
+        return "not a git checkout"
+    return f"commit {commit}" + (" with uncommitted changes" if ask("status", "--porcelain") else "")

@@ -1,0 +1,33 @@
+"""The train stage: one chunk of target models, with what it ran on kept beside the results."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tailrisk.config.study import chunk_models
+from tailrisk.tables import write_json
+from tailrisk.training.job import run_chunk
+
+
+def train(
+    dataset: Path,
+    recipe: str,
+    queries: str,
+    models: str,
+    store: Path,
+    provenance: Path,
+    output: Path,
+    stack_size: int | None,
+    device: str | None,
+) -> None:
+    """Write the chunk table at `output` and, undeclared to the workflow, hardware and times under `provenance`."""
+    outcome = run_chunk(
+        dataset=dataset,
+        recipe=recipe,
+        queries=queries,
+        models=chunk_models(models),
+        store=store,
+        output=output,
+        stack_size=stack_size,
+        device=device,
+    )
+    write_json(provenance, asdict(outcome))

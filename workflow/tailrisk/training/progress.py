@@ -1,0 +1,38 @@
+"""Progress of a job, one line now and then."""
+
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Prints models done of planned, epoch, mean training loss and the time left, at most every `interval` seconds."""
+
+    def __init__(self, planned: int, epochs: int, stream: TextIO | None, interval: float = 5.0) -> None:
+        self._planned, self._epochs, self._stream, self._interval = planned, epochs, stream, interval
+        self._done = 0
+        self._start = time.monotonic()
+        self._last = self._start
+
+    def epoch(self, epoch: int, loss: float, stack: int) -> None:
+        """A stack of `stack` models has finished an epoch."""
+        now = time.monotonic()
+        if self._stream is None or now - self._last < self._interval:
+            return
+        self._last = now
+        share = (self._done + stack * epoch / self._epochs) / self._planned
+        left = (now - self._start) * (1 - share) / share
+        print(
+            f"{self._done} of {self._planned} models · next {stack}: epoch {epoch}/{self._epochs}, loss {loss:.4f} · "
+            f"about {_clock(left)} left",
+            file=self._stream,
+            flush=True,
+        )
+
+    def stack(self, stack: int) -> None:
+        """A stack of `stack` models is finished and stored."""
+        self._done += stack
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
