@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/training.py [PREPARED_FOLDER] [--models 8] [--epochs 10]
 
-All arms train the same residual network with AdamW on the same halves, with equal batch size and epochs, and ask every
+All arms train the same residual network with AdamW on random halves, with equal batch size and epochs, and ask every
 model about every audit record. CPU time is that of whole processes, imports and loading included:
   loop      one process per model, a Dataset that yields one record, DataLoader(num_workers=0), plain nn.Module
   resident  one process, one model after another, batches cut from tensors in memory
@@ -50,7 +50,7 @@ def simulate(folder: Path) -> Path:
     return folder
 
 
-def plain_network(n_features: int, width: int, depth: int):  # noqa: ANN201
+def plain_network(n_features: int, width: int, depth: int):
     """The residual network as anyone would write it for one model."""
     from torch import nn
 
@@ -61,7 +61,7 @@ def plain_network(n_features: int, width: int, depth: int):  # noqa: ANN201
                 nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
             )
 
-        def forward(self, x):  # noqa: ANN001, ANN202
+        def forward(self, x):
             return x + self.layers(x)
 
     blocks = [Block() for _ in range(depth)]
@@ -79,13 +79,13 @@ def run_loop(folder: Path, out: Path, model: int, width: int, depth: int, batch:
     half = np.random.default_rng(model).random(len(audit)) < 0.5
 
     class Records(Dataset):
-        def __init__(self, rows) -> None:  # noqa: ANN001
+        def __init__(self, rows) -> None:
             self.rows = rows
 
         def __len__(self) -> int:
             return len(self.rows)
 
-        def __getitem__(self, index: int):  # noqa: ANN204
+        def __getitem__(self, index: int):
             row = self.rows[index]
             return torch.from_numpy(inputs[row]), torch.tensor(labels[row], dtype=torch.float32)
 
@@ -145,7 +145,7 @@ def run_stacked(folder: Path, out: Path, models: int, width: int, depth: int, ba
     run_chunk(folder, canonical(training), queries, range(models), out / "store", out / "chunk.parquet", device="cpu")
 
 
-def arrays(folder: Path):  # noqa: ANN201
+def arrays(folder: Path):
     """Inputs [N, F] and labels [N] of a prepared dataset in memory, and its audit rows."""
     import numpy as np
 

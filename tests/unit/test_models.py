@@ -6,7 +6,7 @@ from torch import nn
 
 from tailrisk.config.recipe import Logistic, TabularResNet
 from tailrisk.models import build, capacity
-from tailrisk.models.stacked import StackedLinear, StackedLayerNorm, padded
+from tailrisk.models.stacked import StackedLayerNorm, StackedLinear, padded
 
 SPECS = [
     Logistic(architecture="logistic"),
@@ -53,7 +53,7 @@ def spread(parameters, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in parameters:
-            parameter += 0.1 * (parameter != 0) * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * (parameter != 0) * torch.randn(parameter.shape, generator=generator))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=["logistic", "width17", "width32"])
@@ -105,6 +105,6 @@ def test_initial_weights_depend_on_the_own_seed_alone(spec) -> None:
 
 def test_initial_weights_are_those_of_torch_linear() -> None:
     layer = StackedLinear(100, 400, [torch.Generator().manual_seed(0)])
-    for values in (layer.weight[0, :100, :400], layer.bias[0, :400]):
+    for values in (layer.weight.detach()[0, :100, :400], layer.bias.detach()[0, :400]):
         assert values.abs().max() <= 0.1
         assert abs(float(values.std()) - 0.1 / 3**0.5) < 0.005  # 400 draws of U(±0.1)

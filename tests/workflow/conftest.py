@@ -50,7 +50,8 @@ class Workflow:
         path = self.folder / "study.yaml"
         path.write_text(yaml.safe_dump(self.study, sort_keys=False))
         fixed = ["--snakefile", str(self.repository / "Snakefile"), "--directory", str(self.folder)]
-        return [sys.executable, "-m", "snakemake", *arguments, *fixed, "--cores", "2", "--configfile", str(path)]
+        fixed += ["--configfile", str(path), "--cores", "2"]
+        return [sys.executable, "-m", "snakemake", *fixed, *arguments]
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run it; output (both streams) in stdout."""

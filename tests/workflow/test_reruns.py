@@ -146,7 +146,7 @@ def test_changed_data_retrains_that_dataset_only(study) -> None:
     table.write_text(table.read_text().replace("p0,1,", "p0,0,", 1))
     # The source is a param and not an input, so that studies plan without data: preparing again is asked for.
     assert study.planned() == {}
-    study.run("results/datasets/own/records.parquet", "--forcerun", "prepare")
+    study.run("--forcerun", "prepare", "--", "results/datasets/own/records.parquet")
     planned = study.planned()
     assert planned["train"] == training("mine.own.lr")["train"]
     study.run("confidences")

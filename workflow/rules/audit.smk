@@ -27,7 +27,7 @@ rule audit:
     shell:
         "tailrisk audit --experiment {wildcards.experiment} --query {wildcards.query} "
         "--confidences {input.confidences} --records {input.records} --groups {input.groups} "
-        "--options {params.options:q} --output results/audit/{wildcards.experiment}/{wildcards.query} > {log} 2>&1"
+        "--options {params.options:q} --output results/audit/{wildcards.experiment}/{wildcards.query} 2>&1 | tee {log}"
 
 
 rule audits:

@@ -35,4 +35,4 @@ rule capacity:
         ),
         code=plan.code("compare.capacity"),
     shell:
-        "tailrisk capacity {params.audits} {params.performance} --output {output} > {log} 2>&1"
+        "tailrisk capacity {params.audits} {params.performance} --output {output} 2>&1 | tee {log}"

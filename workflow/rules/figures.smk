@@ -35,7 +35,7 @@ rule audit_figures:
         code=plan.code("figures.write"),
     shell:
         "tailrisk figures --audit results/audit/{wildcards.experiment}/{wildcards.query} "
-        "--output results/figures/{wildcards.experiment}/{wildcards.query} > {log} 2>&1"
+        "--output results/figures/{wildcards.experiment}/{wildcards.query} 2>&1 | tee {log}"
 
 
 rule comparison_figures:
@@ -81,7 +81,7 @@ rule comparison_figures:
         code=plan.code("figures.write"),
     shell:
         "tailrisk comparison-figures --table {input.table} {params.audits} "
-        "--output results/figures/compare/{wildcards.comparison}.{wildcards.query} > {log} 2>&1"
+        "--output results/figures/compare/{wildcards.comparison}.{wildcards.query} 2>&1 | tee {log}"
 
 
 rule figures:

@@ -33,7 +33,7 @@ rule gather:
         code=plan.code("stages.gather"),
     shell:
         "tailrisk gather --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
-        "{params.confidences} --performance {output.performance} {input} > {log} 2>&1"
+        "{params.confidences} --performance {output.performance} {input} 2>&1 | tee {log}"
 
 
 rule confidences:

@@ -21,7 +21,7 @@ rule prepare:
         code=lambda wildcards: plan.source_code(wildcards.dataset),
     shell:
         "tailrisk prepare --name {wildcards.dataset} --source {params.source:q} "
-        "--output results/datasets/{wildcards.dataset} > {log} 2>&1"
+        "--output results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
 rule groups:
@@ -43,7 +43,7 @@ rule groups:
         code=lambda wildcards: plan.source_code(wildcards.dataset),
     shell:
         "tailrisk groups --name {wildcards.dataset} --source {params.source:q} "
-        "--dataset results/datasets/{wildcards.dataset} > {log} 2>&1"
+        "--dataset results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
 rule baseline:
@@ -68,7 +68,7 @@ rule baseline:
         code=plan.code("stages.baseline"),
     shell:
         "tailrisk baseline --dataset results/datasets/{wildcards.dataset} --seed {params.seed} "
-        "--output {output} > {log} 2>&1"
+        "--output {output} 2>&1 | tee {log}"
 
 
 rule download:

@@ -29,4 +29,4 @@ rule report:
         code=plan.code("stages.report"),
     shell:
         "tailrisk report --results results --study {params.study:q} --page {output.page} "
-        "--headlines {output.headlines} > {log} 2>&1"
+        "--headlines {output.headlines} 2>&1 | tee {log}"

@@ -43,7 +43,10 @@ class Recipe(Strict):
     learning_rate: float = Field(gt=0, description="Peak learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD; not used by AdamW.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (decoupled for AdamW).")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="Learning rate after the warm-up.")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine",
+        description="Learning rate after the warm-up: constant, or the paper's cosine, which ends at a fifth of the peak.",
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises linearly.")
     ema: float | None = Field(
         None, gt=0, lt=1, description="Decay of an exponential moving average of the weights; null for none."

@@ -53,6 +53,7 @@ class Prepared:
     split: NDArray[np.object_]
     control: NDArray[np.bool_]
     task: Task
+    classes: list[str]
     n_outputs: int
     data_hash: str
 
@@ -80,6 +81,7 @@ def open_prepared(folder: Path) -> Prepared:
         split=records["split"].astype(str).to_numpy(object),
         control=control,
         task=card["task"],
+        classes=list(card["classes"]),
         n_outputs=card["n_outputs"],
         data_hash=card["data_hash"],
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tailrisk.config.sources import Source
 from tailrisk.datasets.contract import SPLITS, Dataset, data_hash, first
 from tailrisk.errors import UserError
-from tailrisk.tables import read_table, replacing, write_json, write_table
+from tailrisk.tables import read_table, write_array, write_json, write_table
 
 NEEDED = {"audit": 2, "validation": 1, "test": 1}
 """Patients that every class needs in a split: two to be told apart by halves, one to measure performance."""
@@ -36,9 +36,8 @@ def prepare(name: str, spec: Source, folder: Path) -> None:
         records["control"] = drawn & (split == "audit")
     validate(dataset, records)
     folder.mkdir(parents=True, exist_ok=True)
-    for file, array in (("inputs.npy", dataset.inputs), ("labels.npy", dataset.labels)):
-        with replacing(folder / file) as temporary, temporary.open("wb") as stream:
-            np.save(stream, array)
+    write_array(folder / "inputs.npy", dataset.inputs)
+    write_array(folder / "labels.npy", dataset.labels)
     write_table(folder / "records.parquet", "records", records)
     write_json(folder / "card.json", card(name, dataset, records))
 

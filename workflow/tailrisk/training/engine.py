@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tailrisk.config.recipe import EarlyStopping, Recipe, Training
+from tailrisk.config.recipe import EarlyStopping, Training
 from tailrisk.models import build
 from tailrisk.training.flat import Flat
 from tailrisk.training.losses import record_losses
+from tailrisk.training.optimizer import Optimizer
 from tailrisk.training.order import Orders
 from tailrisk.training.resident import Resident
 from tailrisk.training.schedule import learning_rate
@@ -55,11 +56,11 @@ def train(
     seeds = [seed_of(training.seed, number, "init") for number in models]
     model = build(training.model, data.n_features, data.n_outputs, seeds).to(device)
     flat = Flat(model)
-    optimizer = _optimizer(recipe, flat.weights)
-    average = flat.weights.detach().clone() if recipe.ema else None
+    optimizer = Optimizer(recipe, flat.weights)
+    average = flat.weights.clone() if recipe.ema else None
     orders = Orders(pools, [seed_of(training.seed, number, "order") for number in models], recipe.batch_size)
     watch = _Watch(len(models))
-    choice = _Choice(recipe.early_stopping, flat.weights.detach()) if recipe.early_stopping else None
+    choice = _Choice(recipe.early_stopping, flat.weights) if recipe.early_stopping else None
 
     for epoch in range(recipe.epochs):
         batches = orders.take(n_steps).to(device)
@@ -68,19 +69,17 @@ def train(
             x, y = data.batch(batches[step])
             # Sums over models and means over records: no model's gradient depends on the number of models.
             loss = record_losses(model(x), y, data.task).sum(dim=1) / recipe.batch_size
-            flat.differentiate(loss.sum())
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, epoch * n_steps + step, recipe.epochs * n_steps)
-            optimizer.step()
+            rate = learning_rate(recipe, epoch * n_steps + step, recipe.epochs * n_steps)
+            optimizer.step(flat.gradients(loss.sum()), rate)
             if average is not None and recipe.ema:
-                average.lerp_(flat.weights.detach(), 1 - recipe.ema)
+                average.lerp_(flat.weights, 1 - recipe.ema)
             losses[step] = loss.detach()
-        watch.look(losses, flat.weights.detach(), epoch * n_steps)
+        watch.look(losses, flat.weights, epoch * n_steps)
         active = ~watch.failed_slots()
         if choice and (epoch + 1) % choice.stopping.every == 0:
             if average is not None:
                 flat.exchange(average)
-            choice.look(_mean_losses(model, data, validation), flat.weights.detach(), (epoch + 1) * n_steps, active)
+            choice.look(_mean_losses(model, data, validation), flat.weights, (epoch + 1) * n_steps, active)
             if average is not None:
                 flat.exchange(average)
             watch.ignore(choice.finished)
@@ -114,15 +113,6 @@ def _mean_losses(model: nn.Module, data: Resident, rows: NDArray[np.int64]) -> N
         parts.append(record_losses(logits, labels, data.task).double().cpu().numpy())
     # One model at a time: numpy sums a lone row in another order than a row of several.
     return np.array([losses.mean() for losses in np.concatenate(parts, axis=1)])
-
-
-def _optimizer(recipe: Recipe, weights: nn.Parameter) -> torch.optim.Optimizer:
-    # Fused is one pass over the weights; on every device that lacks it torch raises, and none supported here does.
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW([weights], lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    return torch.optim.SGD(
-        [weights], lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
 
 
 class _Watch:

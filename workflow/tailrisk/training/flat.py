@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Flat:
-    """All parameters of stacked models as one tensor `weights` [K, P], and their gradients likewise.
+    """All parameters of stacked models as one tensor `weights` [K, P].
 
     The module's parameters become views of it. One tensor makes optimiser steps, averages and snapshots single
     operations, and as P is a multiple of 16 a weight meets the same vector instruction in every slot: torch's fused
@@ -15,18 +15,16 @@ class Flat:
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(model.parameters())
         sizes = [parameter[0].numel() for parameter in self._parameters]
-        self.weights = nn.Parameter(torch.cat([parameter.detach().flatten(1) for parameter in self._parameters], dim=1))
-        self._gradients = torch.empty_like(self.weights.detach())
-        self.weights.grad = self._gradients
-        for parameter, values in zip(self._parameters, self.weights.detach().split(sizes, 1), strict=True):
+        self.weights = torch.cat([parameter.detach().flatten(1) for parameter in self._parameters], dim=1)
+        self._gradients = torch.empty_like(self.weights)
+        for parameter, values in zip(self._parameters, self.weights.split(sizes, 1), strict=True):
             parameter.data = values.view(parameter.shape)
 
-    def differentiate(self, loss: Tensor) -> None:
-        """Gradients of the scalar `loss`, in place of those before."""
-        gradients = torch.autograd.grad(loss, self._parameters)
-        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self._gradients)
+    def gradients(self, loss: Tensor) -> Tensor:
+        """Gradients [K, P] of the scalar `loss`, in the place of those before."""
+        parts = torch.autograd.grad(loss, self._parameters)
+        return torch.cat([part.flatten(1) for part in parts], dim=1, out=self._gradients)
 
-    @torch.no_grad()
     def exchange(self, other: Tensor) -> None:
         """Swap the weights with `other` [K, P], in place."""
         kept = self.weights.clone()

@@ -48,5 +48,5 @@ def _presence(labels: NDArray[np.generic], prepared: Prepared) -> NDArray[np.boo
 
 def _named(index: int, prepared: Prepared) -> str:
     if prepared.task == "multilabel":
-        return f"label {index // 2} with value {index % 2}"
-    return f"class {index}"
+        return f"label '{prepared.classes[index // 2]}' with value {index % 2}"
+    return f"class '{prepared.classes[index]}'"

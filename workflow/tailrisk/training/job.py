@@ -62,6 +62,7 @@ def run_chunk(
     depends on data, recipe, queries and model numbers alone: not on what was served, stacked or repeated.
     """
     start, cpu_start = time.monotonic(), time.process_time()
+    label = f"{output.parent.name} {output.stem}"
     training: Training = parse_json(Training, recipe, "recipe")
     asked: dict[str, Clean] = parse_json(dict[str, Clean], queries, "queries")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -78,7 +79,7 @@ def run_chunk(
     if missing:
         data = make_resident(prepared, where)
         limit = stack_size or measured_stack_size(training, where)
-        display = Progress(len(missing), training.recipe.epochs, progress)
+        display = Progress(label, len(missing), training.recipe.epochs, progress)
         with _ended_by_sigterm():
             for stack in np.array_split(np.array(missing), -(-len(missing) // limit)):
                 numbers = stack.tolist()
@@ -95,7 +96,10 @@ def run_chunk(
         cpu_seconds=time.process_time() - cpu_start,
         machine=machine,
     )
-    print(f"{outcome.served} served from the store, {outcome.trained} trained, {outcome.failed} failed", flush=True)
+    print(
+        f"{label}: {outcome.served} served from the store, {outcome.trained} trained, {outcome.failed} failed",
+        flush=True,
+    )
     return outcome
 
 
@@ -109,8 +113,11 @@ def parse_json(kind: Any, text: str, name: str) -> Any:
 
 
 def describe(device: torch.device) -> dict[str, str]:
-    """Hardware and versions, for the record."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    """Hardware and versions, for the record: last bits depend on them."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": f"{device.type}: {name}",
         "system": platform.platform(),

@@ -5,9 +5,13 @@ from typing import TextIO
 
 
 class Progress:
-    """Prints models done of planned, epoch, mean training loss and the time left, at most every `interval` seconds."""
+    """Prints models done of planned, epoch, mean training loss and the time left, at most every `interval` seconds.
 
-    def __init__(self, planned: int, epochs: int, stream: TextIO | None, interval: float = 5.0) -> None:
+    Lines begin with `label`, as several jobs may share a terminal.
+    """
+
+    def __init__(self, label: str, planned: int, epochs: int, stream: TextIO | None, interval: float = 5.0) -> None:
+        self._label = label
         self._planned, self._epochs, self._stream, self._interval = planned, epochs, stream, interval
         self._done = 0
         self._start = time.monotonic()
@@ -22,7 +26,7 @@ class Progress:
         share = (self._done + stack * epoch / self._epochs) / self._planned
         left = (now - self._start) * (1 - share) / share
         print(
-            f"{self._done} of {self._planned} models · next {stack}: epoch {epoch}/{self._epochs}, loss {loss:.4f} · "
+            f"{self._label}: {self._done} of {self._planned} models · next {stack}: epoch {epoch}/{self._epochs}, loss {loss:.4f} · "
             f"about {_clock(left)} left",
             file=self._stream,
             flush=True,

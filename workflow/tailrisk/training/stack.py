@@ -12,10 +12,12 @@ def stack_size(training: Training, device: torch.device) -> int:
     CPU time of a model's step (µs) by stack size, 200 features, AdamW, one shared core of an AMD EPYC, torch 2.13:
 
         width × depth, batch      1     2     4     8    16    32    64
-        16 × 1, 32             1598   734   386   205   136   110    92
-        32 × 2, 64             2719  1327   704   578   390   319   320
-        64 × 2, 256            3999  2567  1867  1358  1312  1465  1375
-        256 × 2, 64            5534  3938  3596  3347  3279  3647  4718
+        logistic, 64            782   415   234   144   106    99    96
+        16 × 1, 32             1329   605   356   228   112   113   131
+        32 × 2, 64             1807   760   401   278   211   207   188
+        64 × 2, 256            2110  1700  1445  1286  1331  1366  1298
+        256 × 2, 64            5418  4277  3787  3288  3486  3586  4215
+        300 × 6, 512          59600 61900 62500
 
     Small stacks pay Python and dispatch for few models; large ones fall out of the cache. On a GPU larger stacks pay
     for longer; its limit is reasoned from memory, not measured.
