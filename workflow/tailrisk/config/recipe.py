@@ -45,7 +45,7 @@ class Recipe(Strict):
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (decoupled for AdamW).")
     schedule: Literal["cosine", "constant"] = Field(
         "cosine",
-        description="Learning rate after the warm-up: constant, or the paper's cosine, which ends at a fifth of the peak.",
+        description="After the warm-up: a constant rate, or the paper's cosine, which ends at a fifth of the peak.",
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises linearly.")
     ema: float | None = Field(

@@ -26,7 +26,8 @@ class Progress:
         share = (self._done + stack * epoch / self._epochs) / self._planned
         left = (now - self._start) * (1 - share) / share
         print(
-            f"{self._label}: {self._done} of {self._planned} models · next {stack}: epoch {epoch}/{self._epochs}, loss {loss:.4f} · "
+            f"{self._label}: {self._done} of {self._planned} models · next {stack}: epoch {epoch}/{self._epochs}, "
+            f"loss {loss:.4f} · "
             f"about {_clock(left)} left",
             file=self._stream,
             flush=True,
