@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side, each on one thread
+
 REPOSITORY = Path(__file__).parents[1]
 
 
