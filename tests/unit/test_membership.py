@@ -9,9 +9,11 @@ from tailrisk.membership import membership, pair_bits
 PATIENTS = [f"patient-{number}" for number in range(2000)]
 
 
-def test_pairs_are_complementary() -> None:
+def test_pairs_are_complementary_and_each_has_its_own_coins() -> None:
     member = membership(3, PATIENTS, range(20))
     assert np.array_equal(member[0::2], ~member[1::2])
+    assert np.array_equal(member[0::2], pair_bits(3, PATIENTS, 10))
+    assert len({row.tobytes() for row in member}) == 20
 
 
 @given(st.lists(st.integers(0, 1300), min_size=1, max_size=6), st.integers(0, 2**32))

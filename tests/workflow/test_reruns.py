@@ -6,6 +6,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from small_study import Workflow
 
 ALL = ["mine.own.lr", "size.bc.lr", "size.bc.net"]
 CHUNKS = ["0-3", "4-7"]
@@ -41,6 +43,13 @@ def test_a_finished_study_has_nothing_to_do(finished) -> None:
     assert "Nothing to be done" in done.stdout
     assert (finished.folder / "results/report.html").exists()
     assert finished.served() == {f"{name}/{chunk}": (0, 4) for name in ALL for chunk in CHUNKS}
+
+
+def test_the_open_study_plans_without_its_data(tmp_path, repository) -> None:
+    study = Workflow(tmp_path, repository, yaml.safe_load((repository / "config/open.yaml").read_text()))
+    planned = study.planned()
+    assert len(planned["train"]) == 3 * 4 + 1  # 200 models in chunks of 50, three times, and 20 of the paper's network
+    assert planned["report"] == [""]
 
 
 def test_the_end_says_where_the_report_is(study) -> None:
