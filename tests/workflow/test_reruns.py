@@ -48,7 +48,7 @@ def test_a_finished_study_has_nothing_to_do(finished) -> None:
 def test_the_open_study_plans_without_its_data(tmp_path, repository) -> None:
     study = Workflow(tmp_path, repository, yaml.safe_load((repository / "config/open.yaml").read_text()))
     planned = study.planned()
-    assert len(planned["train"]) == 3 * 4 + 1  # 200 models in chunks of 50, three times, and 20 of the paper's network
+    assert len(planned["train"]) == 6 * 4 + 1  # 200 models in chunks of 50, six times, and 20 of the paper's network
     assert planned["report"] == [""]
 
 

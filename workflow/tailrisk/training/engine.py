@@ -61,6 +61,7 @@ def train(
     orders = Orders(pools, [seed_of(training.seed, number, "order") for number in models], recipe.batch_size)
     watch = _Watch(len(models))
     choice = _Choice(recipe.early_stopping, flat.weights) if recipe.early_stopping else None
+    active = np.ones(len(models), dtype=bool)  # neither failed nor finished
 
     for epoch in range(recipe.epochs):
         batches = orders.take(n_steps).to(device)
@@ -75,7 +76,9 @@ def train(
                 average.lerp_(flat.weights, 1 - recipe.ema)
             losses[step] = loss.detach()
         watch.look(losses, flat.weights, epoch * n_steps)
-        active = ~watch.failed_slots()
+        active &= ~watch.failed_slots()
+        if active.any():
+            report(epoch + 1, float(losses.mean(dim=0).cpu()[active].mean()))
         if choice and (epoch + 1) % choice.stopping.every == 0:
             if average is not None:
                 flat.exchange(average)
@@ -84,7 +87,6 @@ def train(
                 flat.exchange(average)
             watch.ignore(choice.finished)
             active &= ~choice.finished
-        report(epoch + 1, float(losses.mean(dim=0).cpu()[active].mean()) if active.any() else float("nan"))
         if not active.any():
             break
 
