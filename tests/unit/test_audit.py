@@ -1,11 +1,13 @@
 """The whole audit: contracts, invariances, truth recovered, and what a broken table says."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from paired_scores import table
+from paired_scores import in_and_out, table
+from scipy.stats import binom
 
 from tailrisk.audit.audit import AuditOptions, run_audit
 from tailrisk.errors import UserError
@@ -70,7 +72,7 @@ def test_leaking_patients_are_found_and_the_others_are_not(audit):
     threshold = audit.summary["thresholds"][0]
     assert threshold["auc"] == 0.8
     assert threshold["vulnerable"] == 6
-    assert threshold["patients"] >= threshold["vulnerable"] >= threshold["certain"]
+    assert threshold["patients"] >= threshold["vulnerable"] >= threshold["certain"] > 0
     assert 0 < threshold["debiased"] <= threshold["patients"]
     assert threshold["low"] < threshold["share"] < threshold["high"]
     assert 0 <= threshold["expected_by_chance"] < 1
@@ -91,6 +93,59 @@ def test_summary_is_plain_json_and_agrees_with_the_tables(audit):
     assert set(lira["precision"]) == {"0.01", "0.1", "0.5"}
     assert 0 <= summary["normality"]["failed_share"] < 0.2
     assert summary["subgroups_skipped"] == [{"variable": "site", "reason": "only one known group"}]
+    assert summary["subgroups_alone"] == {"sex": 0, "view": 0}
+
+
+def test_certain_patients_are_significant_with_a_lower_limit_at_the_threshold(data):
+    audit = run_audit(*data, dataclasses.replace(QUICK, thresholds=(0.4, 0.55, 0.8, 0.95)), seed=3)
+    significant, low = audit.patients["q_value"] <= 0.05, audit.patients["auc_low"]
+    for row in audit.summary["thresholds"]:
+        assert row["certain"] == (significant & (low >= row["auc"])).sum()
+    first, *_, last = audit.summary["thresholds"]
+    assert first["certain"] < (low >= 0.4).sum()  # by chance alone most lower limits lie above 0.4
+    assert last["certain"] < last["vulnerable"]
+
+
+def test_the_correction_for_selection_leaves_single_records_alone():
+    rng = np.random.default_rng(1)
+    confidences, member, patient = table(30, [1] * 200, rng, effect=rng.uniform(0, 2, 200))
+    records = pd.DataFrame({"record": patient.astype(str), "patient": patient.astype(str)})
+    audit = run_audit(confidences, member, records, None, QUICK, seed=0)
+    for row in audit.summary["thresholds"][:2]:
+        assert row["debiased"] == row["patients"]
+        assert (audit.patients["auc_low"] >= row["auc"]).sum() < row["patients"]
+
+
+def test_counts_by_rank_are_those_of_the_largest_rank_auc(audit):
+    largest = audit.records.groupby("patient")["auc_empirical"].max()
+    for row in audit.summary["thresholds"]:
+        assert row["by_rank"] == (largest >= row["auc"]).sum()
+    assert any(row["by_rank"] != row["patients"] for row in audit.summary["thresholds"])
+
+
+def test_p_values_of_single_records_reach_below_what_flips_can_show(audit):
+    single = audit.patients[(audit.patients["n_records"] == 1) & (audit.patients["patient"] < "p006")]
+    assert len(single) == 2
+    assert (single["p_value"] < 1e-6).all()
+    records = audit.records.set_index("patient").loc[single["patient"], "p_value"]
+    np.testing.assert_array_equal(records, single["p_value"])
+
+
+def test_rounded_confidences_give_p_values_that_are_not_too_small():
+    # Labels that only say yes or no: a difference is −1, 0 or 1, and p is a binomial probability.
+    rng = np.random.default_rng(2)
+    _, member, patient = table(100, [1] * 300, rng)
+    confidences = (rng.random(member.shape) < np.where(member, 0.65, 0.4)).astype(np.float32)
+    records = pd.DataFrame({"record": patient.astype(str), "patient": patient.astype(str)})
+    got = run_audit(confidences, member, records, None, QUICK, seed=0).records["p_value"].to_numpy()
+    x, y = in_and_out(confidences, member)
+    ups, downs = ((x - y) == 1).sum(axis=0), ((x - y) == -1).sum(axis=0)
+    want = binom.sf(ups - 1, ups + downs, 0.5)
+    small = want < 1e-3  # above, the common flips answer
+    assert small.sum() > 100
+    ratio = np.log(got[small] / want[small])
+    assert abs(ratio.mean()) < 0.04
+    assert np.abs(ratio).max() < 0.35
 
 
 def test_group_variables_that_are_constant_within_patients_stand_in_the_patient_table(audit, data):
@@ -133,13 +188,37 @@ def test_an_added_patient_leaves_the_scores_of_the_others_alone(audit, data):
     assert list(fewer.patients.columns) == SCHEMAS["audit_patients"].names
 
 
-@pytest.mark.parametrize("pairs", [2, 3, 9, 10, 21])
+def test_the_tail_of_perfectly_recognised_records_does_not_depend_on_the_order_of_the_table(data):
+    confidences, member, records, groups = data
+    confidences = confidences.copy()
+    confidences[:, 100:160] = member[:, 100:160] * 5  # d is infinite
+    everything = dataclasses.replace(QUICK, tail=0.05)
+    one = run_audit(confidences, member, records, groups, everything, seed=3)
+    order = np.random.default_rng(4).permutation(len(records))
+    shuffled = records.iloc[order].reset_index(drop=True)
+    other = run_audit(confidences[:, order], member[:, order], shuffled, groups, everything, seed=3)
+    pd.testing.assert_frame_equal(one.subgroups, other.subgroups)
+
+
+def test_the_tail_goes_by_distance_where_the_auc_is_rounded_to_one(data):
+    confidences, member, records, _ = data
+    confidences = confidences.copy()
+    confidences[:, :40] += member[:, :40] * (20.0 + np.arange(40)).astype(np.float32)
+    groups = pd.DataFrame({"far": np.where(np.arange(len(records)) // 20 == 1, "very", "less")})
+    audit = run_audit(confidences, member, records, groups, dataclasses.replace(QUICK, tail=0.04), seed=3)
+    assert (audit.records["auc"][:40] == 1).all()
+    very = audit.subgroups.set_index("group").loc["very"]
+    assert very["tail_n"] > 10  # of 14, drawn from 20 and 20 at equal AUC
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 4, 5, 9, 10, 21])
 def test_few_pairs_do_what_they_can(pairs):
     audit = run_audit(*study(pairs), QUICK, seed=0)
     json.dumps(audit.summary, allow_nan=False)
     assert audit.patients["p_value"].between(2.0**-pairs, 1).all()
     assert (audit.summary["aggregate"]["lira_online"]["auc"] is None) == (pairs < 3)
     assert (audit.summary["normality"]["failed_share"] is None) == (pairs < 20)
+    assert (audit.summary["familywise_auc"] is None) == (pairs < 5)  # 2⁻⁴ is more than 5 %
     assert np.isfinite(audit.patients.drop(columns=["patient", "sex", "site"]).astype(float)).all(axis=None)
 
 

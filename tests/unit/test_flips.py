@@ -9,7 +9,18 @@ from scipy.stats import binom
 
 from tailrisk.audit import flips
 from tailrisk.audit.pairs import blocks
-from tailrisk.audit.tails import cumulant, maximum_p, saddlepoint_p, sampling_uniforms, smallest_p, tilt
+from tailrisk.audit.survival import AUC_GRID, NULL_FLIPS, NullCurves
+from tailrisk.audit.tails import (
+    TIE,
+    cumulant,
+    maximum_p,
+    number_of_draws,
+    record_tail_p,
+    saddlepoint_p,
+    sampling_uniforms,
+    smallest_p,
+    tilt,
+)
 
 
 def one_block(pairs, sizes, seed, **kwargs):
@@ -90,6 +101,19 @@ def test_random_flips_are_fair_reproducible_and_differ_by_seed():
     assert (signs != flips.sign_flips(100, 999, seed=6)).any()
 
 
+def test_the_first_of_exhaustive_labellings_are_a_fair_sample_of_all():
+    block = one_block(9, [1] * 1000, 4, effect=1.5)
+    signs = flips.sign_flips(9, 999, seed=6)
+    assert len(np.unique(signs, axis=1).T) == signs.shape[1] == 511
+    null = flips.null_statistics(scaled(block), signs)
+    curve = NullCurves(9)
+    curve.add(null, null, block.starts)
+    want = (flips.auc_of(null, 9).ravel() >= AUC_GRID[:, None]).mean(axis=1)
+    # Records share the 99 labellings drawn of 511; a pair is then flipped 49.5 ± 4.5 times.
+    np.testing.assert_allclose(curve.curve("record"), want, atol=0.06)
+    assert np.abs(signs[:, :NULL_FLIPS].mean(axis=1)).max() < 0.3
+
+
 def test_familywise_auc_is_the_upper_five_percent_of_the_largest_null_auc():
     block = one_block(50, [1] * 400, 7)
     v = scaled(block)
@@ -97,6 +121,13 @@ def test_familywise_auc_is_the_upper_five_percent_of_the_largest_null_auc():
     aucs = auc_under(signs.T[:200], block.x, block.y).max(axis=1)
     got = flips.familywise_auc(flips.null_statistics(v, signs[:, :200]).max(axis=0), 50)
     assert got == pytest.approx(np.quantile(aucs, 0.95, method="higher"), abs=1e-4)
+
+
+def test_familywise_auc_needs_more_labellings_than_one_in_the_level():
+    largest = np.linspace(0, 0.5, 19, dtype=np.float32)
+    assert flips.familywise_auc(largest, 10) is not None  # 1/20 = 5 %
+    assert flips.familywise_auc(largest[1:], 10) is None
+    assert flips.familywise_auc(largest[1:], 10, level=0.1) is not None
 
 
 def test_saddlepoint_is_close_to_all_2_to_20_labellings():
@@ -128,10 +159,37 @@ def test_saddlepoint_and_importance_sampling_agree_deep_in_the_tail_of_100_pairs
         assert p[r] == pytest.approx(sampled, rel=0.05)  # the sampling error is about 1 %
 
 
-def test_saddlepoint_of_equal_differences_lies_within_the_step_of_the_binomial():
-    v = np.ones((400, 1))
-    v[:160] = -1
-    assert binom.sf(240, 400, 0.5) < saddlepoint_p(v)[0] < binom.sf(239, 400, 0.5)
+def test_equal_differences_have_the_p_of_the_binomial_and_the_saddlepoint_would_be_too_small():
+    v = np.ones((400, 1)) / 400
+    v[:160] *= -1
+    want = binom.sf(239, 400, 0.5)  # P(X ≥ 240)
+    uniforms = np.random.default_rng(0).random((40_000, 400), dtype=np.float32)
+    t = tilt(v, v.sum(axis=0))
+    assert maximum_p(v, v.sum(), t, cumulant(t, v), uniforms) == pytest.approx(want, rel=0.03)
+    assert record_tail_p(v, sampling_uniforms(400, 1)) == pytest.approx(want, rel=0.15)  # a step less is 0.6 of it
+    assert saddlepoint_p(v)[0] < 0.9 * want
+
+
+@pytest.mark.parametrize(("pairs", "step"), [(12, None), (16, None), (20, 1.0), (20, 0.5), (20, 0.25)])
+def test_tails_of_few_pairs_and_of_rounded_differences_match_all_labellings(pairs, step):
+    uniforms, ratios = sampling_uniforms(pairs, 2), []
+    for seed in range(6):
+        block = one_block(pairs, [1] * 12, 20 + seed, effect=1.1)
+        d = block.x - block.y
+        d = d if step is None else np.rint(d / step) * step
+        v = flips.scaled_differences(d, np.zeros_like(d))
+        want = (all_sums(v) >= v.sum(axis=0) - 1e-9).mean(axis=0)
+        inside = (3 / 2**pairs < want) & (want < 0.02)
+        ratios.append(np.log(record_tail_p(v[:, inside], uniforms) / want[inside]))
+    ratios = np.concatenate(ratios)
+    assert ratios.size >= 15
+    assert abs(ratios.mean()) < 0.06
+    assert np.sqrt((ratios**2).mean()) < 0.12
+
+
+def test_continuous_differences_of_many_pairs_keep_the_saddlepoint():
+    v = scaled(one_block(40, [1] * 30, 8, effect=0.8))
+    np.testing.assert_allclose(record_tail_p(v, sampling_uniforms(40, 0)), saddlepoint_p(v), rtol=1e-12)
 
 
 def test_no_saddlepoint_exists_when_every_difference_is_positive():
@@ -176,3 +234,30 @@ def test_importance_sampling_reaches_the_smallest_p():
     t = tilt(v, x)
     got = maximum_p(v, x[0], t, cumulant(t, v), sampling_uniforms(40, 0))
     assert got == pytest.approx(2.0**-40, rel=0.3)
+
+
+def test_importance_sampling_of_2000_records_matches_all_2_to_16_labellings():
+    assert number_of_draws(2000) == 8000
+    uniforms = sampling_uniforms(16, 1, records=2000)
+    np.testing.assert_array_equal(uniforms[:1000], sampling_uniforms(16, 1))
+    signs, errors = all_labellings(16).astype(np.float32), []
+    for seed, within_patient in enumerate((0.05, 0.3, 0.6)):
+        v = scaled(one_block(16, [2000], seed, effect=0.4, within_patient=within_patient))
+        x = v.sum(axis=0).max()
+        rounded = flips.exact(v)
+        maxima = np.concatenate([(part @ rounded).max(axis=1) for part in np.array_split(signs, 16)])
+        able = np.abs(v).sum(axis=0) * (1 + TIE) >= x
+        assert able.sum() > 100
+        t = tilt(v[:, able], np.full(able.sum(), x))
+        got = maximum_p(v[:, able], x, t, cumulant(t, v[:, able]), uniforms[: number_of_draws(able.sum())])
+        errors.append(got / (maxima >= x - flips.tolerance(16)).mean() - 1)
+    assert np.abs(errors).max() < 0.12
+
+
+def test_no_record_is_forgotten_when_there_are_more_of_them_than_draws():
+    # Each record reaches x by one labelling alone, so the maximum does by as many as there are different records.
+    v = np.random.default_rng(0).choice([-0.03, 0.03], (20, 2000))
+    x = np.full(2000, 0.6)
+    t = tilt(v, x)
+    got = maximum_p(v, 0.6, t, cumulant(t, v), sampling_uniforms(20, 1))
+    assert got == pytest.approx(len(np.unique(v, axis=1).T) / 2**20, rel=0.02)

@@ -9,18 +9,18 @@ from tailrisk.audit import flips
 from tailrisk.audit.pairs import blocks
 from tailrisk.audit.patients import patient_interval, patient_p
 from tailrisk.audit.records import record_statistics
-from tailrisk.audit.tails import TAIL_P, saddlepoint_p, sampling_uniforms
+from tailrisk.audit.tails import TAIL_P, record_tail_p, sampling_uniforms
 
 
 def p_values(pairs, sizes, seed, **kwargs):
     confidences, member, patient = table(pairs, sizes, np.random.default_rng(seed), **kwargs)
-    signs, uniforms = flips.sign_flips(pairs, 999, seed), sampling_uniforms(pairs, seed)
+    signs, uniforms = flips.sign_flips(pairs, 999, seed), sampling_uniforms(pairs, seed, max(sizes))
     result = []
     for block in blocks(confidences, member, patient):
         v = flips.scaled_differences(block.x, block.y)
         observed, null = flips.observed_statistics(v), flips.null_statistics(v, signs)
         p = flips.flip_p(observed, null, pairs)
-        p[p < TAIL_P] = saddlepoint_p(v[:, p < TAIL_P])
+        p[p < TAIL_P] = record_tail_p(v[:, p < TAIL_P], uniforms)
         maxima = flips.patient_maximum(null, block.starts, block.sizes)
         result.append(patient_p(v, observed, maxima, p, block.starts, block.sizes, uniforms))
     return np.concatenate(result)
@@ -69,6 +69,40 @@ def test_interval_covers_the_true_maximum_and_the_estimate_is_not_biased_upward(
     if size == 20:
         assert (naive > truth).mean() > 0.85
     assert (low <= high).all()
+
+
+def test_the_lower_limit_misses_the_truth_in_no_more_than_two_and_a_half_percent():
+    # Two equal records: neither the best known nor the chosen one differs from the truth, so the level is used up.
+    low, *_ = estimate(100, [2] * 4000, 3, effect=1.0, within_patient=0.3)
+    missed = (low > ndtr(1 / np.sqrt(2))).mean()
+    assert missed <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 4000)
+    assert missed > 0.01
+
+
+def test_interval_and_estimate_follow_their_definition_patient_by_patient():
+    sizes = [2, 7, 1, 20, 3, 12] * 5
+    # Unequal records, so that some lie below the lower limit, but not two standard errors below.
+    effect = np.random.default_rng(5).uniform(0, 1.2, sum(sizes))
+    confidences, member, patient = table(40, sizes, np.random.default_rng(6), effect=effect)
+    signs = flips.sign_flips(40, 399, 7)
+    (block,) = blocks(confidences, member, patient)
+    records = record_statistics(block.x, block.y)
+    got = patient_interval(records, block.starts, block.sizes, signs)
+    between = 0
+    for i, (start, size) in enumerate(zip(block.starts, block.sizes, strict=True)):
+        mine = slice(start, start + size)
+        d, se, psi = records.d[mine], records.d_se[mine], records.influence[:, mine]
+        null = signs.T.astype(float) @ psi / np.sqrt((psi**2).sum(axis=0))
+        low = d - 1.959963984540054 * se
+        middle = d
+        if size > 1:
+            low = d - np.quantile(null.max(axis=1), 0.975) * se
+            near = d + 2 * se >= low.max()
+            middle = (d - np.median(null[:, near].max(axis=1)) * se)[near]
+            between += (near & (d < low.max())).sum()
+        want = [low.max(), (d + 1.959963984540054 * se).max(), middle.max()]
+        np.testing.assert_allclose([got.low[i], got.high[i], got.median_unbiased[i]], ndtr(want), atol=1e-5)
+    assert between > 20
 
 
 def test_a_single_record_keeps_its_own_interval():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from audited_study import CAPACITIES, finished, patient_ids
 
+from tailrisk.attacks.roc import roc_summary
 from tailrisk.errors import UserError
 from tailrisk.report.audited import Audited, Controls, load
 from tailrisk.report.context import inline_svg, warnings
@@ -137,7 +138,65 @@ def test_every_group_and_its_numbers_are_on_the_page(page: str) -> None:
     for row in finished().context().views[2].audit.subgroups.to_dict("records"):
         name = row["group"].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         pattern = rf"{name}</td><td>{row['n']:,}</td><td>{share(row['share'])}</td><td>{row['tail_n']:,}</td>"
+        for column in ("tail_expected", "tail_expected_clustered"):
+            star = r" \*" if row[column] < 5 else ""
+            pattern += rf"<td>{expected(row[column])}{star}</td>"
         assert re.search(pattern, text), row["group"]
+
+
+def rendered(context, **summary: object) -> str:
+    """The page with values of the first experiment's summary replaced."""
+    view = context.views[0]
+    views = [dataclasses.replace(view, audit=changed(view.audit, summary=summary)), *context.views[1:]]
+    return render(dataclasses.replace(context, views=views))
+
+
+def test_only_small_cells_are_marked_as_such(context) -> None:
+    view = context.views[2]
+    counts = view.audit.subgroups.assign(tail_expected=5.0, tail_expected_clustered=[4.9, *[5.0] * 4])
+    audit = dataclasses.replace(view.audit, subgroups=counts)
+    page = render(dataclasses.replace(context, views=[dataclasses.replace(view, audit=audit)]))
+    assert page.count("<td>5.0</td>") == 9
+    assert page.count("<td>4.9 *</td>") == 1
+    assert "* Fewer than 5 expected" in page
+
+
+def test_patients_who_cannot_move_are_counted(context, page: str) -> None:
+    assert "that nobody else has" not in page
+    assert "(diagnosis: 3)" in rendered(context, subgroups_alone={"diagnosis": 3, "sex": 0})
+
+
+def test_rates_that_cannot_be_resolved_are_a_dash(context, page: str) -> None:
+    assert [row[4] for row in Page(page).tables["summary-table"][2:]] == ["–"] * 3  # about 300 non-members
+    assert "fewer than 1,000 non-members" in page
+    attack = context.views[0].audit.summary["aggregate"]["lira_online"]
+    enough = attack | {"tpr": attack["tpr"] | {"0.001": {"mean": 0.25, "sd": 0.1}}}
+    assert Page(rendered(context, aggregate={"lira_online": enough})).tables["summary-table"][2][4] == "25 %"
+    none = Page(rendered(context, aggregate={"lira_online": roc_summary([])}))
+    assert none.tables["summary-table"][2][3:5] == ["–", "–"]
+
+
+def test_the_largest_auc_under_no_leakage_is_named_only_where_it_can_be(context, page: str) -> None:
+    assert page.count("under no leakage") == 3
+    assert rendered(context, familywise_auc=None).count("under no leakage") == 2
+
+
+def test_negative_controls_are_said_to_be_counted_only_where_there_are_any(context, page: str) -> None:
+    assert "include the negative controls" not in page
+    cards = {"hospital": context.datasets["hospital"] | {"controls": 40}}
+    controlled = render(dataclasses.replace(context, datasets=cards))
+    assert "Counts and shares on this page include the negative controls (40 in Hospital &amp; clinic)." in controlled
+
+
+def test_counts_by_rank_auc_stand_in_the_details(context, page: str) -> None:
+    assert page.count('<th scope="col">By rank AUC</th>') == 3
+    for view in context.views:
+        for row in view.audit.summary["thresholds"]:
+            counts = [f"{row[name]:,}" for name in ("vulnerable", "certain", "debiased", "by_rank")]
+            assert f"<td>{'</td><td>'.join(counts)}</td></tr>" in page
+    assert "<td>777</td></tr>" in rendered(context, thresholds=[
+        row | {"by_rank": 777} for row in context.views[0].audit.summary["thresholds"]
+    ])  # fmt: skip
 
 
 def test_texts_are_escaped(page: str) -> None:
@@ -245,6 +304,14 @@ def test_negative_controls_are_never_named_as_the_group_at_risk(audits: list[Aud
     assert "control" not in headlines([dataclasses.replace(audits[2], subgroups=relabelled)], 0.95, 0.01)[2]
 
 
+def test_a_group_that_only_has_many_records_is_not_named(audits: list[Audited]) -> None:
+    groups = audits[2].subgroups
+    assert groups["residual"].max() > 0
+    explained = groups.assign(tail_expected_clustered=groups["tail_n"])
+    third = headlines([dataclasses.replace(audits[2], subgroups=explained)], 0.95, 0.01)[2]
+    assert third.startswith("No group of patients was found over-represented")
+
+
 def test_a_broken_model_comes_first_and_warns(audits: list[Audited]) -> None:
     baseline = {"model": "gradient boosting", "metric": "auroc", "value": 0.95, "n_train": 300}
     broken = dataclasses.replace(audits[0], baseline=baseline)
@@ -261,8 +328,12 @@ def test_warnings_of_lost_models_too_few_models_and_bad_controls(audits: list[Au
     assert "2 of 120 target models are left out" in warnings([lost])[0]
     assert "model 7: the loss is not finite" in warnings([lost])[0]
     few = changed(audits[0], summary={"pairs": 12})  # 2^-12 > 0.05 / 300
-    assert "with 12 pairs" in warnings([few])[0]
-    assert warnings([changed(audits[0], summary={"pairs": 13})]) == []
+    assert "with 12 pairs of target models no single patient can be confirmed" in warnings([few])[0]
+    assert "confirmed" not in " ".join(warnings([changed(audits[0], summary={"pairs": 13})]))
+    (narrow,) = warnings([changed(audits[0], summary={"pairs": 49})])
+    assert "with 49 pairs of target models the intervals are too narrow" in narrow
+    assert "by about 0.78 %" in narrow  # 3/383
+    assert warnings([changed(audits[0], summary={"pairs": 50})]) == []
     bad, good = (dataclasses.replace(audits[0], controls=Controls(40, n, 2)) for n in (8, 7))  # sf 0.0007, 0.003
     assert "8 of 40 negative controls" in warnings([bad])[0]
     assert warnings([good]) == []

@@ -52,12 +52,12 @@ def test_grid_spans_the_reported_rates_exactly():
 
 
 def test_precision_follows_bayes():
-    assert precision(np.array([0.2]), 0.001, 0.01)[0] == pytest.approx(0.002 / (0.002 + 0.00099))
+    assert precision(0.2, 0.001, 0.01) == pytest.approx(0.002 / (0.002 + 0.00099))
 
 
 def test_summary_and_table_average_over_target_models():
     tpr = np.linspace(0, 1, 101)
-    results = [(0, Roc(0.6, tpr)), (3, Roc(0.7, tpr / 2))]
+    results = [(0, Roc(0.6, tpr, 1000)), (3, Roc(0.7, tpr / 2, 1000))]
     table = roc_table("lira_online", results)
     assert list(table.columns) == ["attack", "target_model", "fpr", "tpr"]
     assert table["target_model"].dtype == np.int16
@@ -66,10 +66,36 @@ def test_summary_and_table_average_over_target_models():
     assert summary["auc"] == pytest.approx(0.65)
     assert summary["auc_sd"] == pytest.approx(np.std([0.6, 0.7], ddof=1))
     assert summary["tpr"]["0.01"]["mean"] == pytest.approx((0.6 + 0.3) / 2)  # 60th of 100 grid steps
-    want = np.mean([precision(np.array(t), 0.01, 0.1) for t in (0.6, 0.3)])
-    assert summary["precision"]["0.1"]["0.01"]["mean"] == pytest.approx(want)
+    assert summary["precision"]["0.1"]["0.01"] == pytest.approx(0.1 * 0.45 / (0.1 * 0.45 + 0.9 * 0.01))
+
+
+def test_rates_below_one_non_member_are_not_reported():
+    tpr = np.full(101, 0.5)
+    for smaller, resolved in ((1000, True), (999, False)):  # one target that cannot show 0.1 % is enough
+        summary = roc_summary([Roc(0.6, tpr, 5000), Roc(0.6, tpr, smaller)])
+        assert summary["tpr"]["0.01"] == {"mean": 0.5, "sd": 0.0}
+        assert summary["tpr"]["0.001"] == ({"mean": 0.5, "sd": 0.0} if resolved else {"mean": None, "sd": None})
+        assert (summary["precision"]["0.5"]["0.001"] is not None) == resolved
+        assert summary["tpr"]["0.0001"]["mean"] is None
+        assert summary["precision"]["0.01"]["0.0001"] is None
+
+
+def test_an_attack_that_knows_nothing_has_the_precision_of_the_prior():
+    rng = np.random.default_rng(2)
+    results = []
+    for _ in range(60):
+        member = rng.random(30_000) < 0.5
+        results.append(roc(rng.normal(size=30_000).astype(np.float32), member))
+    summary = roc_summary(results)
+    for prior in (0.01, 0.1, 0.5):
+        for fpr, tolerance in ((0.1, 0.02), (0.01, 0.08), (0.001, 0.2)):  # of 15,000 non-members 1,500, 150 and 15
+            assert summary["precision"][str(prior)][str(fpr)] == pytest.approx(prior, rel=tolerance)
+        assert summary["precision"][str(prior)]["0.0001"] is not None  # 1.5 of them: resolved, if barely
 
 
 def test_no_target_models_leave_an_empty_table_and_no_numbers():
     assert roc_table("lira_online", []).empty
-    assert roc_summary([])["auc"] is None
+    summary = roc_summary([])
+    assert summary["auc"] is None
+    assert summary["tpr"]["0.1"] == {"mean": None, "sd": None}
+    assert summary["precision"]["0.5"]["0.1"] is None

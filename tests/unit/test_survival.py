@@ -12,24 +12,41 @@ from tailrisk.audit.survival import AUC_GRID, LEVELS, NullCurves, effective_size
 
 def test_effective_size_equals_the_cluster_variance_of_a_share():
     rng = np.random.default_rng(0)
-    sizes = rng.integers(1, 9, 80)
+    sizes = rng.integers(3, 6, 80)
     patient = np.repeat(np.arange(80), sizes)
-    auc = 0.5 + 0.1 * (rng.normal(size=80)[patient] + rng.normal(size=patient.size)).round(1)
+    # Whole patients agree, those with more records at higher values: the variance is above that of equal patients.
+    auc = 0.5 + 0.1 * (rng.normal(size=80) + 0.3 * (sizes - 4))[patient].round(1)
     shuffle = rng.permutation(patient.size)
     thresholds = np.array([0.4, 0.5, 0.6, 0.7])
     got = effective_size(auc[shuffle], patient[shuffle], thresholds)
+    effective = []
     for t, size in zip(thresholds, got, strict=True):
         s = np.bincount(patient, auc >= t)
         p = s.sum() / sizes.sum()
         variance = 80 / 79 * ((s - p * sizes) ** 2).sum() / sizes.sum() ** 2
-        assert size == pytest.approx(p * (1 - p) / variance)
-        assert size < patient.size
+        assert size == pytest.approx(min(p * (1 - p) / variance, patient.size**2 / (sizes**2).sum()))
+        effective.append(p * (1 - p) / variance)
+    assert min(effective) < 0.95 * patient.size**2 / (sizes**2).sum() < max(effective)
 
 
 def test_effective_size_is_the_number_of_records_when_each_is_a_patient_and_of_patients_at_the_ends():
     auc, patient = np.linspace(0.4, 0.6, 30), np.arange(30)
     np.testing.assert_array_equal(effective_size(auc, patient, np.array([0.0, 0.5, 0.9])), 30)
     np.testing.assert_array_equal(effective_size(auc, patient // 3, np.array([0.0, 0.9])), 10)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
+def test_band_of_records_covers_the_truth_when_few_patients_have_most_records(share):
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(300):
+        sizes = np.ceil(rng.pareto(1.2, 200)).astype(int).clip(1, 200)
+        patient = np.repeat(np.arange(200), sizes)
+        auc = rng.random(200)[patient]
+        size = effective_size(auc, patient, np.array([1 - share]))
+        low, high = share_interval(np.array([(auc >= 1 - share).mean()]), size)
+        covered += bool(low[0] <= share <= high[0])
+    assert covered / 300 > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)
 
 
 def test_share_interval_is_the_exact_binomial_one():

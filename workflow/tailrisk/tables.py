@@ -45,7 +45,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "audit_aggregate": _schema("attack:cat target_model:i16 fpr:f64 tpr:f64"),
     "audit_subgroups": _schema(
         "variable:cat group:str n:i64 share:f64 tail_n:i64 tail_expected:f64 tail_share:f64 relative_change:f64 "
-        "residual:f64 statistic:f64 dof:i32 p_value:f64 p_clustered:f64 p_adjusted:f64"
+        "residual:f64 statistic:f64 dof:i32 p_value:f64 p_clustered:f64 p_adjusted:f64 tail_expected_clustered:f64"
     ),
     "capacity": _schema(
         "experiment:str model:str capacity:i64 metric:cat performance:f64 performance_sd:f64 threshold:f64 "

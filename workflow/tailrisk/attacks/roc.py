@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 FPR_GRID: NDArray[np.float64] = np.logspace(-5, 0, 101)  # twenty points a decade
 REPORTED_FPR = (0.1, 0.01, 0.001, 0.0001)
 PRIORS = (0.01, 0.1, 0.5)
+# Keeps 0.1 · 30 = 3.0000000000000004 and its like from gaining or losing one non-member.
+_UP = 1 + 1e-12
 
 
 def rank_auc(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -44,31 +46,36 @@ def _wins(is_positive: NDArray[np.int64], positives: int) -> NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Roc:
-    """Success of one attack on one target model: rank AUC, and TPR at every FPR of FPR_GRID."""
+    """Success of one attack on one target model: rank AUC, TPR at every FPR of FPR_GRID, number of non-members."""
 
     auc: float
     tpr: NDArray[np.float64]
+    non_members: int
+
+    def resolves(self, fpr: float) -> bool:
+        """Whether there are non-members enough for one of them to be a false positive at this rate."""
+        return fpr * self.non_members * _UP >= 1
 
 
 def roc(scores: NDArray[np.float32], member: NDArray[np.bool_]) -> Roc:
     """ROC of scores [N] against membership [N]; needs at least one member and one non-member.
 
     TPR at FPR f: the share of members above the lowest threshold that at most f of the non-members exceed.
-    A threshold never splits equal scores. With fewer than 1/f non-members none may exceed it.
+    A threshold never splits equal scores. With fewer than 1/f non-members none may exceed it, so that the value
+    says nothing about f. Scores that know nothing give (⌊f·m⌋ + 1)/(m + 1) on average with m non-members.
     """
     inside, outside = scores[member], scores[~member]
     auc = float(rank_auc(inside, outside))
     inside, outside = np.sort(inside), np.sort(outside)
-    # The tolerance keeps 0.1 · 30 = 3.0000000000000004 and its like from gaining or losing one non-member.
-    allowed = np.floor(FPR_GRID * outside.size * (1 + 1e-12)).astype(np.intp)
+    allowed = np.floor(FPR_GRID * outside.size * _UP).astype(np.intp)
     limited = allowed < outside.size
     above = np.full(FPR_GRID.size, inside.size)
     thresholds = outside[outside.size - 1 - allowed[limited]]
     above[limited] = inside.size - np.searchsorted(inside, thresholds, side="right")
-    return Roc(auc=auc, tpr=above / inside.size)
+    return Roc(auc=auc, tpr=above / inside.size, non_members=outside.size)
 
 
-def precision(tpr: NDArray[np.float64], fpr: float, prior: float) -> NDArray[np.float64]:
+def precision(tpr: float, fpr: float, prior: float) -> float:
     """Share of true members among those an attacker names, at the stated FPR and prior share of members."""
     return prior * tpr / (prior * tpr + (1 - prior) * fpr)
 
@@ -86,29 +93,30 @@ def roc_table(attack: str, results: Iterable[tuple[int, Roc]]) -> pd.DataFrame:
 
 
 def roc_summary(results: list[Roc]) -> dict[str, Any]:
-    """Mean and standard deviation over target models of AUC, of TPR at each reported FPR, and of precision.
+    """Mean and standard deviation over target models of AUC and of TPR at each reported FPR, and precision.
 
-    Keys: auc, auc_sd, tpr[FPR] = {mean, sd}, precision[prior][FPR] = {mean, sd}; None where undefined.
+    Keys: auc, auc_sd, tpr[FPR] = {mean, sd}, precision[prior][FPR], which is that of the mean TPR. None without
+    target models, and at an FPR of less than one non-member of some target.
     """
-    if not results:
-        return {"auc": None, "auc_sd": None, "tpr": {}, "precision": {}}
     aucs = np.array([one.auc for one in results])
     tprs = {fpr: _tpr_at(results, fpr) for fpr in REPORTED_FPR}
     return {
-        "auc": float(aucs.mean()),
-        "auc_sd": float(aucs.std(ddof=1)),
-        "tpr": {str(fpr): _mean_sd(tpr) for fpr, tpr in tprs.items()},
+        "auc": float(aucs.mean()) if results else None,
+        "auc_sd": float(aucs.std(ddof=1)) if results else None,
+        "tpr": {str(fpr): tpr for fpr, tpr in tprs.items()},
         "precision": {
-            str(prior): {str(fpr): _mean_sd(precision(tpr, fpr, prior)) for fpr, tpr in tprs.items()}
+            str(prior): {
+                str(fpr): None if tpr["mean"] is None else precision(tpr["mean"], fpr, prior)
+                for fpr, tpr in tprs.items()
+            }
             for prior in PRIORS
         },
     }
 
 
-def _tpr_at(results: list[Roc], fpr: float) -> NDArray[np.float64]:
+def _tpr_at(results: list[Roc], fpr: float) -> dict[str, float | None]:
+    if not results or not all(one.resolves(fpr) for one in results):
+        return {"mean": None, "sd": None}
     column = int(np.argmin(np.abs(np.log(FPR_GRID / fpr))))
-    return np.array([one.tpr[column] for one in results])
-
-
-def _mean_sd(values: NDArray[np.float64]) -> dict[str, float]:
-    return {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
+    tpr = np.array([one.tpr[column] for one in results])
+    return {"mean": float(tpr.mean()), "sd": float(tpr.std(ddof=1))}

@@ -15,12 +15,12 @@ from tailrisk.audit.normality import NORMALITY_MIN_PAIRS
 from tailrisk.audit.pairs import blocks, check_pairs
 from tailrisk.audit.patients import INTERVAL_FLIPS, patient_interval, patient_p
 from tailrisk.audit.records import NORMALITY_LEVEL, record_statistics
-from tailrisk.audit.subgroups import subgroup_tests
+from tailrisk.audit.subgroups import subgroup_tests, tie_breakers
 from tailrisk.audit.survival import NullCurves, counts_at_or_above, share_interval, survival_table
-from tailrisk.audit.tails import TAIL_P, saddlepoint_p, sampling_uniforms
+from tailrisk.audit.tails import TAIL_P, record_tail_p, sampling_uniforms
 from tailrisk.errors import UserError
 
-RECORD_COLUMNS = [
+TABLE_COLUMNS = [
     "mean_in",
     "std_in",
     "mean_out",
@@ -31,10 +31,9 @@ RECORD_COLUMNS = [
     "auc_high",
     "auc_empirical",
     "p_value",
-    "not_normal",
-    "degenerate",
 ]
-PATIENT_COLUMNS = ["auc", "auc_mean", "auc_low", "auc_high", "median_unbiased", "p_value"]
+RECORD_COLUMNS = [*TABLE_COLUMNS, "d", "not_normal", "degenerate"]
+PATIENT_COLUMNS = ["auc", "auc_mean", "auc_low", "auc_high", "auc_empirical", "median_unbiased", "p_value"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def run_audit(
             "n_in": np.int32(n),
             "n_out": np.int32(n),
         }
-        | {name: by_record[name] for name in RECORD_COLUMNS[:-2]}
+        | {name: by_record[name] for name in TABLE_COLUMNS}
     )
     aligned = _aligned_groups(groups, records)
     patient_table = pd.DataFrame(
@@ -100,7 +99,10 @@ def run_audit(
         | _constant_groups(aligned, patient)
     )
     rocs = _attack(confidences, member)
-    subgroups, skipped = subgroup_tests(by_record["auc"], patient, aligned, options.tail, options.permutations, seed)
+    ties = tie_breakers(records["record"].to_numpy(dtype=str), seed)
+    subgroups, skipped, alone = subgroup_tests(
+        by_record["d"], ties, patient, aligned, options.tail, options.permutations, seed
+    )
     tested = n >= NORMALITY_MIN_PAIRS
     summary = {
         "models": 2 * n,
@@ -112,7 +114,7 @@ def run_audit(
         "familywise_auc": flips.familywise_auc(largest, n),
         "significant": int((patient_table["q_value"] <= options.fdr).sum()),
         "fdr": options.fdr,
-        "thresholds": _thresholds(patient_table, by_patient["median_unbiased"], null, options),
+        "thresholds": _thresholds(patient_table, by_patient, null, options),
         "aggregate": {"lira_online": roc_summary([one for _, one in rocs])},
         "normality": {
             "level": NORMALITY_LEVEL,
@@ -121,6 +123,7 @@ def run_audit(
         },
         "degenerate_records": int(by_record["degenerate"].sum()),
         "subgroups_skipped": skipped,
+        "subgroups_alone": alone,
     }
     return Audit(
         records=record_table,
@@ -142,7 +145,7 @@ def _score(
     """Record and patient columns, null curves, and the largest null statistic of every common flip."""
     n = confidences.shape[0] // 2
     signs = flips.sign_flips(n, options.flips, seed)
-    uniforms = None if flips.is_exhaustive(signs) else sampling_uniforms(n, seed + 1)
+    uniforms = None if flips.is_exhaustive(signs) else sampling_uniforms(n, seed + 1, int(np.bincount(patient).max()))
     by_record = {name: np.empty(patient.size) for name in RECORD_COLUMNS}
     by_patient = {name: np.empty(int(patient.max()) + 1) for name in PATIENT_COLUMNS}
     null_curves = NullCurves(n)
@@ -155,7 +158,7 @@ def _score(
         p = flips.flip_p(observed, null, n)
         if uniforms is not None:
             small = np.flatnonzero(p < TAIL_P)
-            p[small] = saddlepoint_p(v[:, small])
+            p[small] = record_tail_p(v[:, small], uniforms)
         for name in RECORD_COLUMNS:
             by_record[name][block.columns] = p if name == "p_value" else getattr(statistics, name)
 
@@ -168,6 +171,7 @@ def _score(
             "auc_mean": np.add.reduceat(statistics.auc, block.starts) / block.sizes,
             "auc_low": interval.low,
             "auc_high": interval.high,
+            "auc_empirical": flips.patient_maximum(statistics.auc_empirical, block.starts, block.sizes),
             "median_unbiased": interval.median_unbiased,
             "p_value": patient_p(v, observed, maxima, p, block.starts, block.sizes, uniforms),
         }
@@ -188,7 +192,7 @@ def _attack(confidences: NDArray[np.float32], member: NDArray[np.bool_]) -> list
 
 
 def _thresholds(
-    patients: pd.DataFrame, median_unbiased: NDArray[np.float64], null: NullCurves, options: AuditOptions
+    patients: pd.DataFrame, by_patient: dict[str, NDArray], null: NullCurves, options: AuditOptions
 ) -> list[dict[str, float | int]]:
     thresholds = np.array(options.thresholds)
     auc, size = patients["auc"].to_numpy(), len(patients)
@@ -205,8 +209,9 @@ def _thresholds(
             "high": float(high[i]),
             "expected_by_chance": float(expected[i]),
             "vulnerable": int((significant & (auc >= t)).sum()),
-            "certain": int((patients["auc_low"] >= t).sum()),
-            "debiased": int((median_unbiased >= t).sum()),
+            "certain": int((significant & (patients["auc_low"] >= t)).sum()),
+            "debiased": int((by_patient["median_unbiased"] >= t).sum()),
+            "by_rank": int((by_patient["auc_empirical"] >= t).sum()),
         }
         for i, t in enumerate(thresholds)
     ]

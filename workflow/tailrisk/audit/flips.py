@@ -18,13 +18,15 @@ def sign_flips(n: int, flips: int, seed: int) -> NDArray[np.float32]:
     """Signs ±1 [n, F] of F = `flips` random relabellings of n pairs (Philox, keyed by seed).
 
     When there are no more than flips + 1 labellings at all, each of them except the observed one (F = 2ⁿ − 1), so
-    that (1 + #{null ≥ observed})/(1 + F) is the exact p-value instead of a Monte Carlo one.
+    that (1 + #{null ≥ observed})/(1 + F) is the exact p-value instead of a Monte Carlo one. They come in random
+    order, so that the first few are a fair sample of all.
     """
+    rng = np.random.Generator(np.random.Philox(key=seed))
     if n <= 60 and 2**n <= flips + 1:
-        labelling = np.arange(1, 2**n)
+        labelling = rng.permutation(np.arange(1, 2**n))
         bits = (labelling[None, :] >> np.arange(n)[:, None]) & 1
     else:
-        bits = np.random.Generator(np.random.Philox(key=seed)).integers(0, 2, size=(n, flips), dtype=np.int8)
+        bits = rng.integers(0, 2, size=(n, flips), dtype=np.int8)
     return (1 - 2 * bits).astype(np.float32)
 
 
@@ -104,7 +106,12 @@ def flip_p(observed: NDArray[np.float32], null: NDArray[np.float32], n: int) -> 
     return (1.0 + reached) / (1.0 + null.shape[1])
 
 
-def familywise_auc(largest: NDArray[np.float32], n: int, level: float = 0.05) -> float:
-    """AUC that the largest of all null AUCs exceeds with probability `level`; `largest` [F] per common flip."""
+def familywise_auc(largest: NDArray[np.float32], n: int, level: float = 0.05) -> float | None:
+    """AUC that the largest of all null AUCs exceeds with probability `level`; `largest` [F] per common flip.
+
+    None where even the observed labelling alone has a probability 1/(F + 1) above `level`.
+    """
+    if 1 / (largest.size + 1) > level:
+        return None
     u = np.quantile(largest.astype(np.float64), 1 - level, method="higher")
     return float(auc_of(np.array(u), n))

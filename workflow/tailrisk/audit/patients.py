@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from tailrisk.audit.flips import exact, flip_p, patient_maximum
 from tailrisk.audit.records import Z95, RecordStatistics
-from tailrisk.audit.tails import TAIL_P, TIE, cumulant, maximum_p, tilt
+from tailrisk.audit.tails import TAIL_P, TIE, cumulant, maximum_p, number_of_draws, tilt
 
 INTERVAL_FLIPS = 399
 
@@ -97,7 +97,8 @@ def patient_p(
     k = cumulant(t, v)
     edges = np.searchsorted(owner, np.arange(small.size + 1))
     for i, (begin, end) in enumerate(itertools.pairwise(edges)):
-        p[small[i]] = maximum_p(v[:, begin:end], float(x[begin]), t[begin:end], k[begin:end], uniforms)
+        drawn = uniforms[: number_of_draws(end - begin)]
+        p[small[i]] = maximum_p(v[:, begin:end], float(x[begin]), t[begin:end], k[begin:end], drawn)
     return p
 
 

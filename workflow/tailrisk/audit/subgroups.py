@@ -1,6 +1,8 @@
 """Who is in the tail: representation of groups among the records with the highest AUC."""
 
+import hashlib
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,31 +24,46 @@ COLUMNS = [
     "p_value",
     "p_clustered",
     "p_adjusted",
+    "tail_expected_clustered",
 ]
 
 
-def tail_records(auc: NDArray[np.float64], tail: float) -> NDArray[np.intp]:
-    """Positions of the ⌊tail·N⌋ records (at least one) with the highest AUC; equal AUCs by position."""
-    size = max(1, int(tail * auc.size * (1 + 1e-12)))
-    return np.argsort(-auc, kind="stable")[:size]
+def tie_breakers(record: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
+    """A random number per record [N] that depends on its id and the seed alone, not on its place in the table."""
+    digests = (hashlib.blake2b(f"tailrisk tail\0{seed}\0{one}".encode(), digest_size=8).digest() for one in record)
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def tail_records(d: NDArray[np.float64], ties: NDArray[np.uint64], tail: float) -> NDArray[np.intp]:
+    """Positions of the ⌊tail·N⌋ records (at least one) with the highest d, which orders where Φ(d) has reached 1;
+    equal ones by `ties`."""
+    size = max(1, int(tail * d.size * (1 + 1e-12)))
+    return np.lexsort((ties, -d))[:size]
 
 
 def subgroup_tests(
-    auc: NDArray[np.float64],
+    d: NDArray[np.float64],
+    ties: NDArray[np.uint64],
     patient: NDArray[np.integer],
     groups: pd.DataFrame,
     tail: float,
     permutations: int,
     seed: int,
-) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """Table of groups (the `subgroups` contract) and the variables that were skipped, with reasons.
+) -> tuple[pd.DataFrame, list[dict[str, str]], dict[str, int]]:
+    """Table of groups (the `subgroups` contract), the variables that were skipped, with reasons, and for each other
+    variable the number of patients who are alone in their stratum (`Clustered`).
 
-    auc, patient [N]; groups: N rows, one column a variable, missing = unknown (dropped for that variable, also
+    d, ties, patient [N]; groups: N rows, one column a variable, missing = unknown (dropped for that variable, also
     before the tail is taken). As published: expected = share × tail size, residual = (O − E)/√E, χ² of the tail
-    against all known records. Valid when patients have several records: p_clustered (`clustered_p`), Holm-adjusted
-    over the variables as p_adjusted.
+    against all known records. Valid when patients have several records: p_clustered and tail_expected_clustered
+    (`clustered_test`), the p Holm-adjusted over the variables as p_adjusted.
     """
-    parts, skipped = [], []
+    parts: list[pd.DataFrame] = []
+    skipped: list[dict[str, str]] = []
+    alone: dict[str, int] = {}
+    # Random permutations must not meet the records in the order of the file.
+    order = np.lexsort((ties, patient))
+    d, ties, patient, groups = d[order], ties[order], patient[order], groups.iloc[order]
     for variable in groups.columns:
         values = groups[variable]
         known = np.flatnonzero(values.notna().to_numpy())
@@ -56,18 +73,21 @@ def subgroup_tests(
             skipped.append({"variable": str(variable), "reason": reason})
             continue
         labels = labels.astype(np.intp)
-        chosen = tail_records(auc[known], tail)
+        chosen = tail_records(d[known], ties[known], tail)
         part = _published(labels, np.asarray(names), chosen)
         part.insert(0, "variable", str(variable))
         rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(str(variable).encode())]))
-        part["p_clustered"] = clustered_p(labels, patient[known], chosen, permutations, rng)
+        clustered = clustered_test(labels, patient[known], chosen, permutations, rng)
+        part["p_clustered"] = clustered.p_value
+        part["tail_expected_clustered"] = clustered.expected
+        alone[str(variable)] = clustered.alone
         parts.append(part)
     if not parts:
-        return pd.DataFrame(columns=COLUMNS), skipped
+        return pd.DataFrame(columns=COLUMNS), skipped, alone
     adjusted = holm(np.array([part["p_clustered"].iloc[0] for part in parts]))
     for part, p in zip(parts, adjusted, strict=True):
         part["p_adjusted"] = p
-    return pd.concat(parts, ignore_index=True)[COLUMNS], skipped
+    return pd.concat(parts, ignore_index=True)[COLUMNS], skipped, alone
 
 
 def _published(labels: NDArray[np.intp], names: NDArray, chosen: NDArray[np.intp]) -> pd.DataFrame:
@@ -93,19 +113,30 @@ def _published(labels: NDArray[np.intp], names: NDArray, chosen: NDArray[np.intp
     )
 
 
-def clustered_p(
+class Clustered(NamedTuple):
+    """p-value of the tail's composition, expected records of each group in the tail, and the number of patients with
+    a number of records that no other has: their labels cannot move to anybody else."""
+
+    p_value: float
+    expected: NDArray[np.float64]
+    alone: int
+
+
+def clustered_test(
     labels: NDArray[np.intp],
     patient: NDArray[np.integer],
     chosen: NDArray[np.intp],
     permutations: int,
     rng: np.random.Generator,
-) -> float:
-    """p-value of the tail's composition when whole patients' label vectors are permuted.
+) -> Clustered:
+    """Permutation test of the tail's composition that moves the labels of whole patients.
 
     labels, patient [N]: group number and patient of each record; chosen: positions of the tail. Label vectors move
     between patients with equal numbers of records, so that neither repeated records nor a number of records that
-    differs by group can pass for an effect of the group. With E_g = Σ_strata tail_s · share_{g|s} the statistic is
-    X² = Σ (O − E)²/E, and p = (1 + #{X² permuted ≥ observed})/(permutations + 1).
+    differs by group can pass for an effect of the group; and labels change places within each vector, so that a
+    variable that differs between a patient's records in a fixed order (frontal, lateral) is seen, too. With
+    E_g = Σ_strata tail_s · share_{g|s} the statistic is X² = Σ (O − E)²/E, and
+    p = (1 + #{X² permuted ≥ observed})/(permutations + 1).
     """
     groups = int(labels.max()) + 1
     order = np.argsort(patient, kind="stable")
@@ -133,7 +164,8 @@ def clustered_p(
     used = expected > 0
     statistic = ((permuted[:, used] - expected[used]) ** 2 / expected[used]).sum(axis=1)
     limit = ((observed[used] - expected[used]) ** 2 / expected[used]).sum() * (1 - 1e-9)
-    return float((1 + np.count_nonzero(statistic >= limit)) / (permutations + 1))
+    p = float((1 + np.count_nonzero(statistic >= limit)) / (permutations + 1))
+    return Clustered(p, expected, int(np.count_nonzero(np.bincount(sizes) == 1)))
 
 
 def _permuted_counts(
@@ -151,10 +183,13 @@ def _permuted_counts(
     holders, position = np.nonzero(tail)
     holder_number = np.unique(holders, return_inverse=True)[1]
     needed = int(holder_number.max()) + 1
+    varies = bool((vectors != vectors[:, :1]).any())
     result = np.empty((permutations, groups), dtype=np.int64)
     for i in range(permutations):
-        donors = rng.choice(len(vectors), needed, replace=False)
-        result[i] = np.bincount(vectors[donors[holder_number], position], minlength=groups)
+        moved = vectors[rng.choice(len(vectors), needed, replace=False)]
+        if varies:
+            moved = rng.permuted(moved, axis=1)
+        result[i] = np.bincount(moved[holder_number, position], minlength=groups)
     return result
 
 

@@ -36,7 +36,9 @@ def effective_size(
     """Number of independent records that estimate the share ≥ t as precisely as these clustered ones.
 
     p(1 − p)/Var with the linearised variance of a ratio, Var = P/(P − 1)·Σ_i (s_i − p m_i)²/N², for patients with
-    s_i of m_i records at or above t; between 1 and N, and P (the number of patients) where the share is 0 or 1.
+    s_i of m_i records at or above t; P (the number of patients) where the share is 0 or 1. At least 1, and at most
+    N²/Σm_i², the size where all records of a patient agree: far out in the tail, where few patients are left, the
+    variance is estimated too small.
     """
     records = auc.size
     order = np.lexsort((-auc, patient))
@@ -56,10 +58,12 @@ def effective_size(
 
     squares, products = cumulative(2 * rank - 1), cumulative(np.repeat(sizes, sizes))
     share = passed / records
-    spread = squares - 2 * share * products + share**2 * float((sizes.astype(np.float64) ** 2).sum())
+    square_sizes = float((sizes.astype(np.float64) ** 2).sum())
+    spread = squares - 2 * share * products + share**2 * square_sizes
     inner = (share > 0) & (share < 1) & (spread > 0) & (patients > 1)
     variance = np.where(inner, spread * patients / max(patients - 1, 1) / records**2, 1.0)
-    return np.where(inner, np.clip(share * (1 - share) / variance, 1.0, records), float(patients))
+    size = np.where(inner, share * (1 - share) / variance, float(patients))
+    return np.clip(size, 1.0, records**2 / square_sizes)
 
 
 class NullCurves:

@@ -27,10 +27,11 @@ def read(spec: Simulated) -> Dataset:
     centre = generator.standard_normal((n, spec.features))
     directions = generator.standard_normal((2, spec.features)) / np.sqrt(spec.features)
     rare = kind == "rare"
-    signal = np.where(rare, centre @ directions[1], centre @ directions[0])
+    own = np.where(rare[:, None], directions[1], directions[0])
+    signal = (centre * own).sum(axis=1)  # not a matrix product: its last bits depend on threads
     label = (signal > 0).astype(np.int64)
     centre[:, 0] += 3.0 * rare  # a site of its own in feature space
-    centre += 0.8 * np.sign(signal)[:, None] * np.where(rare[:, None], directions[1], directions[0])
+    centre += 0.8 * np.sign(signal)[:, None] * own
     label[kind == "atypical"] ^= 1
 
     # Many patients with one record, few with many: 1 + geometric, cut at max_records.

@@ -15,11 +15,14 @@ from tailrisk.figures.write import AUDIT_FIGURES, COMPARISON_FIGURES
 from tailrisk.report import audited
 from tailrisk.report.audited import Audited, Files
 from tailrisk.report.headlines import headlines, most_exposed
-from tailrisk.report.text import metric, number, plural
+from tailrisk.report.text import metric, number, plural, share
 from tailrisk.tables import read_json
 
 SHOWN = (0.8, 0.9, 0.95)
 """Thresholds of the summary table; the details of an experiment show all of the study's."""
+
+FEW_PAIRS = 50
+"""Below this number the normal intervals and the bias of d, 3/(8n − 9) of its size, are no longer negligible."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,12 @@ def warnings(audits: list[Audited]) -> list[str]:
             found.append(
                 f"{audit.label}: with {plural(int(audit.summary['pairs']), 'pair')} of target models no single patient "
                 f"can be confirmed as vulnerable among {audit.summary['patients']:,}; read the counts as unconfirmed."
+            )
+        pairs = int(audit.summary["pairs"])
+        if pairs < FEW_PAIRS:
+            found.append(
+                f"{audit.label}: with {plural(pairs, 'pair')} of target models the intervals are too narrow and the "
+                f"AUCs too far from 0.5 (on the scale of d = Φ⁻¹(AUC) by about {share(3 / (8 * pairs - 9))})."
             )
         controls = audit.controls
         if controls is not None and controls.too_many:

@@ -87,8 +87,10 @@ def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float
             f"{number(worst.performance, 2)} against {number((worst.baseline or {})['value'], 2)})."
         )
     groups = top.subgroups
-    # Negative controls are a group, too, but only as a check.
-    groups = groups[(groups["p_adjusted"] <= LEVEL) & (groups["residual"] > 0) & (groups["variable"] != "control")]
+    # Negative controls are a group, too, but only as a check. A group whose patients just have many records exceeds
+    # the expectation by share, but not the one among patients with equally many.
+    more = (groups["residual"] > 0) & (groups["tail_n"] > groups["tail_expected_clustered"])
+    groups = groups[(groups["p_adjusted"] <= LEVEL) & more & (groups["variable"] != "control")]
     if not groups.empty:
         row = groups.loc[groups["residual"].idxmax()]
         group = f"{row['variable']}: {row['group']}"
