@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
@@ -11,6 +12,7 @@ from tailrisk.config.plan import AUDIT_TABLES, Plan
 from tailrisk.errors import UserError
 
 min_version("9.20")
+started = time.time()
 
 # A file given by --configfile stands alone; Snakemake would merge it into a default declared beside it.
 if not workflow.config_settings.configfiles:
@@ -19,13 +21,15 @@ if not workflow.config_settings.configfiles:
 
 
 try:
-    plan = Plan.of(config)
+    plan = Plan.of(config, ", ".join(map(str, workflow.configfiles)))
 except UserError as error:
     raise WorkflowError(str(error))
 
 # Jobs find `tailrisk` in the environment that runs Snakemake, activated or not, and compute on one thread each:
-# work spreads over jobs, and sums come out the same on machines with more or fewer cores.
-shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH OMP_NUM_THREADS=1; ")
+# work spreads over jobs, and sums come out the same on machines with more or fewer cores. A prefix replaces
+# Snakemake's strict mode, so that is stated too: a stage that fails must fail through its pipe to the log.
+environment = quote(os.path.dirname(sys.executable))
+shell.prefix(f"set -euo pipefail; export PATH={environment}:$PATH OMP_NUM_THREADS=1; ")
 
 
 wildcard_constraints:
@@ -52,5 +56,9 @@ rule all:
 
 
 onsuccess:
-    if os.path.exists("results/headlines.json"):
+    # Only where this run wrote the report: older sentences may no longer hold.
+    if (
+        os.path.exists("results/headlines.json")
+        and os.path.getmtime("results/headlines.json") > started
+    ):
         shell("tailrisk headlines results/report.html results/headlines.json")

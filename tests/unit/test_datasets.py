@@ -152,6 +152,14 @@ def spoil(column: str, row: int, value: object):
         (lambda f: f, {"numeric": ["age", "outcome"]}, "column 'outcome' is an id or the label"),
         (lambda f: f.assign(rid="r1"), {"record": "rid"}, "a record id occurs a second time, in row 2, 3, 4 and 196"),
         (lambda f: f.iloc[:0], {}, "has no rows"),
+        (lambda f: f, {"groups": ["pid"]}, "identifies patients or records and cannot be a group"),
+        (
+            lambda f: f.assign(
+                outcome=np.where(np.arange(len(f)) % 3, "1", np.where(np.arange(len(f)) % 2, "0", "1.0"))
+            ),
+            {},
+            "spells one class in several ways (1, 1.0)",
+        ),
         (lambda f: f.assign(part="train"), {"split": "part"}, "is not audit, validation or test in row 1, 2, 3"),
         (
             lambda f: f.assign(part=np.where(np.arange(len(f)) % 2, "audit", "test")),
@@ -168,6 +176,47 @@ def test_faults_of_a_table_are_named(tmp_path, change, options, sentence: str) -
     assert sentence in str(caught.value)
     assert "own.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_spaces_around_ids_and_labels_do_not_split_patients(tmp_path) -> None:
+    frame = own_table()
+    spaced = frame.assign(
+        pid=frame["pid"] + np.where(np.arange(len(frame)) % 2, " ", ""), outcome=" " + frame["outcome"]
+    )
+    data = prepared(tmp_path, spaced)
+    assert list(data.patient) == list(frame["pid"])
+    assert data.classes == ["alive", "dead"]
+
+
+def test_rows_that_end_in_a_separator_are_not_shifted(tmp_path) -> None:
+    frame = own_table()
+    path = tmp_path / "trailing.csv"
+    lines = frame.to_csv(index=False).splitlines()
+    path.write_text("\n".join([lines[0], *(f"{line}," for line in lines[1:])]) + "\n")
+    prepare("own", source(**OWN | {"path": str(path)}), tmp_path / "out")
+    assert list(open_prepared(tmp_path / "out").patient) == list(frame["pid"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"groups": ["auc"]}, "a group column cannot be called 'auc'"),
+        ({"groups": ["ethnicity", "ethnicity"]}, "the group column 'ethnicity' is listed twice"),
+        ({"numeric": ["age", "age"]}, "the feature column 'age' is listed twice"),
+    ],
+)
+def test_faults_of_the_column_lists(options, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        source(**OWN | {"path": "own.csv"} | options)
+
+
+@pytest.mark.parametrize("name", ["own.csv.gz", "own.csv.zip", "own.csv.xz"])
+def test_damaged_archives_are_named(tmp_path, name: str) -> None:
+    own_table().to_csv(tmp_path / name, index=False)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="is not a readable table"):
+        prepare("own", source(**OWN | {"path": str(tmp_path / name)}), tmp_path / "out")
 
 
 def test_missing_values_become_indicators_where_asked(tmp_path) -> None:

@@ -1,6 +1,7 @@
 """What goes wrong in daily use: each ends with one clear sentence, a non-zero exit, and nothing finished lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tailrisk.config.base import canonical
+from tailrisk.tables import metadata
 
 CLI = [sys.executable, "-m", "tailrisk.cli"]
 SOURCE = '{"source":"simulated","patients":400}'
@@ -51,9 +55,10 @@ def test_full_disk(tmp_path) -> None:
         assert not list((small / "x").glob(".*.tmp"))
 
 
-def test_full_disk_while_a_table_is_written(finished, tmp_path) -> None:
+@pytest.mark.parametrize("size", ["8k", "20k"])
+def test_full_disk_while_a_table_is_written(finished, tmp_path, size: str) -> None:
     chunks = [str(finished.folder / f"results/targets/size.bc.lr/{chunk}.parquet") for chunk in ("0-3", "4-7")]
-    with mounted(tmp_path / "small", "size=20k") as small:
+    with mounted(tmp_path / "small", f"size={size}") as small:
         tables = ["--confidences", f"clean={small / 'clean.parquet'}", "--performance", str(small / "p.parquet")]
         done = cli("gather", "--n-models", "8", "--max-failed-pairs", "0", *tables, *chunks)
         assert "the disk is full" in one_sentence(done)
@@ -114,20 +119,25 @@ def test_faults_of_a_source_stop_that_dataset_alone(study, change, sentence: str
     assert done.returncode == 1
     assert sentence in done.stdout
     assert "Traceback" not in done.stdout
+    assert "completed successfully" not in done.stdout  # the failure passes through the pipe to the log
     assert (study.folder / "results/confidences/size.bc.lr/clean.parquet").exists()
 
 
 def test_too_few_members_of_a_class_names_class_and_pair(study) -> None:
-    rows = [f"q{number},{int(number < 8)},{number},{number % 7},a,x" for number in range(200)]
-    (study.folder / "own.csv").write_text("\n".join(["pid,outcome,age,lactate,unit,ward", *rows]) + "\n")
-    study.study["datasets"]["own"] |= {"validation": 0.05, "split": None, "test": 0.05, "split_seed": 4}
-    study.study["n_models"] = 60
+    # Two of the audited patients have the class: among 30 pairs, some half has neither of them.
+    split = ["audit"] * 100 + ["validation"] * 20 + ["test"] * 20
+    rows = [
+        f"q{number},{int(number % 50 == 0 or number > 115)},{number},{number % 7},{s}" for number, s in enumerate(split)
+    ]
+    (study.folder / "own.csv").write_text("\n".join(["pid,outcome,age,lactate,part", *rows]) + "\n")
+    study.study["datasets"]["own"] |= {"split": "part", "groups": []}
+    study.study["n_models"], study.study["chunk_size"] = 60, 60
     done = study.run(
         "--show-failed-logs", "--forcerun", "prepare", "--", "results/performance/mine.own.lr.parquet", check=False
     )
     assert done.returncode == 1
-    assert "class" in done.stdout
-    assert "pair" in done.stdout or "split" in done.stdout
+    assert "has no record of class '1'" in done.stdout
+    assert re.search(r"pair \d+: the training half of target model \d+", done.stdout)
     assert "Traceback" not in done.stdout
 
 
@@ -145,7 +155,6 @@ def test_failed_pairs_are_dropped_and_limited(study) -> None:
 
 def test_a_killed_run_resumes(study, tmp_path) -> None:
     """SIGKILL to the whole run in the middle; what was finished is neither lost nor trained again."""
-    before = study.table("confidences/size.bc.net/clean.parquet")
     study.study["n_models"], study.study["chunk_size"] = 64, 4
     target = "results/confidences/size.bc.net/clean.parquet"
     store = study.folder / "results/store"
@@ -168,7 +177,18 @@ def test_a_killed_run_resumes(study, tmp_path) -> None:
     study.run("--rerun-incomplete", "--", target)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert len(list(store.rglob("performance.json"))) == known + 56
-    table = pd.read_parquet(study.folder / target)
-    first = table[table["model"] < 8].reset_index(drop=True)
-    (tmp_path / "before.parquet").write_bytes(before)
-    assert first.equals(pd.read_parquet(tmp_path / "before.parquet"))
+    # An undisturbed run of all 64 in one job of their own.
+    recipe = canonical(metadata(study.folder / target, "confidences")["recipe"])
+    arguments = ["--dataset", str(study.folder / "results/datasets/bc"), "--recipe", recipe, "--models", "0-63"]
+    arguments += ["--queries", '{"clean":{"kind":"clean"}}', "--store", str(tmp_path / "another-store")]
+    arguments += ["--provenance", str(tmp_path / "p.json"), "--output", str(tmp_path / "undisturbed.parquet")]
+    assert cli("train", *arguments).returncode == 0
+    undisturbed = pd.read_parquet(tmp_path / "undisturbed.parquet").drop(columns="query")
+    assert pd.read_parquet(study.folder / target).equals(undisturbed)
+
+
+def test_a_failed_download_fails(study) -> None:
+    done = study.run("--", "download", check=False)
+    assert done.returncode == 1
+    assert "no dataset of the configuration states a url" in done.stdout
+    assert "The report is at" not in done.stdout

@@ -1,6 +1,8 @@
 """What an edit costs: the exact set of jobs that follow from it (design §5), and what the store serves."""
 
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -145,6 +147,26 @@ def test_audit_options(study, section: str, change: dict) -> None:
     assert study.planned() == auditing(*ALL)
 
 
+@pytest.mark.parametrize("variables", [["unti"], ["nothing"]])
+def test_a_group_variable_that_does_not_exist_is_named(study, variables: list[str]) -> None:
+    study.study["subgroups"] = {"variables": variables, "permutations": 99}
+    done = study.run("results/audit/mine.own.lr/clean/summary.json", check=False)
+    assert done.returncode == 1
+    assert f"has no variable '{variables[0]}'" in done.stdout
+
+
+def test_captions_of_a_table_rewrite_the_page_alone(study) -> None:
+    study.study["datasets"]["own"]["title"] = "Ours {since} 2001"
+    assert study.planned() == REPORT
+    study.run()
+    assert "Ours {since} 2001" in (study.folder / "results/report.html").read_text()
+
+
+def test_templates_rewrite_the_page_alone(study, edited_package) -> None:
+    edited_package("report/templates/report.html.j2", "</title>", " </title>")
+    assert study.planned() == REPORT
+
+
 def test_title_of_the_report(study) -> None:
     study.study["report"] = {"title": "Another title"}
     assert study.planned() == REPORT
@@ -155,6 +177,22 @@ def test_changed_data_retrains_that_dataset_only(study) -> None:
     table.write_text(table.read_text().replace("p0,1,", "p0,0,", 1))
     # The source is a param and not an input, so that studies plan without data: preparing again is asked for.
     assert study.planned() == {}
+    told = subprocess.run(
+        [sys.executable, "-m", "tailrisk.cli", "check", "study.yaml"],
+        cwd=study.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert "the source of 'own' has changed since" in told.stderr
+    study.study["datasets"]["own"]["groups"] = ["unit", "ward"]
+    refused = study.run("--", "results/datasets/own/groups.parquet", check=False)
+    assert refused.returncode == 1
+    assert (
+        "has changed since results/datasets/own was prepared: run snakemake with --forcerun prepare" in refused.stdout
+    )
+    study.study["datasets"]["own"]["groups"] = ["unit"]
     study.run("--forcerun", "prepare", "--", "results/datasets/own/records.parquet")
     planned = study.planned()
     assert planned["train"] == training("mine.own.lr")["train"]

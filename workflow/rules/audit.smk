@@ -22,7 +22,7 @@ rule audit:
         mem_mb=8000,
         runtime=60,
     params:
-        options=plan.audit_options,
+        options=lambda wildcards: plan.audit_options,
         code=plan.code("stages.audit"),
     shell:
         "tailrisk audit --experiment {wildcards.experiment} --query {wildcards.query} "

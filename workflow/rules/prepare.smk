@@ -33,6 +33,8 @@ rule groups:
         "results/logs/groups/{dataset}.log",
     benchmark:
         "results/benchmarks/groups/{dataset}.tsv"
+    # First of all, so that a group column that does not exist is known before anything is trained.
+    priority: 10
     conda:
         "../../envs/analysis.yaml"
     resources:
@@ -79,6 +81,6 @@ rule download:
         "../../envs/analysis.yaml"
     # Runs only when asked for by name, and fetches only sources that state a url and are not there yet.
     params:
-        sources=plan.downloads,
+        sources=lambda wildcards: plan.downloads,
     shell:
         "tailrisk download {params.sources:q} 2>&1 | tee {log}"

@@ -6,9 +6,15 @@ rule report:
         rules.figures.input,
         expand("results/performance/{experiment}.parquet", experiment=plan.experiments),
         expand(
-            "results/datasets/{dataset}/{file}.json",
+            "results/audit/{experiment}/{query}/{file}",
+            experiment=plan.experiments,
+            query=plan.queries[0],
+            file=["summary.json", "patients.parquet", "subgroups.parquet"],
+        ),
+        expand(
+            "results/datasets/{dataset}/{file}",
             dataset=plan.datasets,
-            file=["card", "baseline"],
+            file=["card.json", "baseline.json", "records.parquet"],
         ),
     output:
         page=report(
@@ -25,8 +31,9 @@ rule report:
         mem_mb=2000,
         runtime=30,
     params:
-        study=plan.text,
+        study=lambda wildcards: plan.text,
         code=plan.code("stages.report"),
+        templates=plan.templates,
     shell:
         "tailrisk report --results results --study {params.study:q} --page {output.page} "
         "--headlines {output.headlines} 2>&1 | tee {log}"

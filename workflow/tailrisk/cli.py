@@ -1,6 +1,5 @@
 """The command line `tailrisk <stage>`: what the rules of the workflow call. Stages are imported when they run."""
 
-import errno
 import json
 import sys
 from pathlib import Path
@@ -24,12 +23,13 @@ class Sentences(click.Group):
         except UserError as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
-            known = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-            known |= {errno.EACCES: "permission denied", errno.EROFS: "the file system is read-only"}
-            if error.errno not in known:
+            from tailrisk.tables import WRITE_FAULTS
+
+            if error.errno not in WRITE_FAULTS:
                 raise
             where = error.filename or "the results folder"
-            raise click.ClickException(f"cannot write {where}: {known[error.errno]}; mend that and run again") from None
+            reason = WRITE_FAULTS[error.errno]
+            raise click.ClickException(f"cannot use {where}: {reason}; mend that and run again") from None
 
 
 @click.group(cls=Sentences)
@@ -219,7 +219,7 @@ def headlines(report: Path, sentences: Path) -> None:
 @main.command()
 @click.argument("config", type=PATH, default=Path("config/config.yaml"))
 def check(config: Path) -> None:
-    """Validate a configuration file and say what it would run."""
+    """Validate a configuration, say what it would run, and name sources that changed since they were prepared."""
     from tailrisk.config.plan import Plan
 
     plan = Plan(load_study(config))
@@ -227,6 +227,14 @@ def check(config: Path) -> None:
         chunks = len(plan.chunks(experiment.name))
         jobs = f"{chunks} training job{'' if chunks == 1 else 's'}"
         click.echo(f"{experiment.name}: {experiment.n_models} target models in {jobs}")
+    from tailrisk.datasets.prepare import has_changed, read
+
+    for name in plan.datasets:
+        folder = Path("results/datasets", name)
+        if (folder / "card.json").exists() and has_changed(read(plan.dataset(name)), folder):
+            raise UserError(
+                f"the source of '{name}' has changed since {folder} was prepared: run snakemake with --forcerun prepare"
+            )
 
 
 @main.command()

@@ -1,6 +1,7 @@
 """The Parquet tables between the stages: their schemas, and the only code that reads and writes them."""
 
 import contextlib
+import errno
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,18 @@ from tailrisk import __version__
 from tailrisk.errors import UserError
 
 SCHEMA_VERSION = 1
+
+WRITE_FAULTS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EROFS: "the file system is read-only",
+}
+"""Reasons that a table cannot be written for, by error number."""
+
+
+class WriteError(OSError):
+    """A fault of writing, told apart from a damaged file that is being read."""
 
 
 def _schema(text: str) -> pa.Schema:
@@ -120,9 +133,16 @@ def opened(path: Path, kind: str) -> Iterator[pq.ParquetFile]:
             absent = [name for name in SCHEMAS[kind].names if name not in file.schema_arrow.names]
             if absent:
                 raise UserError(f"{path} lacks the column '{absent[0]}' of a {kind} table: delete it and run again")
-            yield file
+            try:
+                yield file
+            except OSError as error:
+                if error.errno in WRITE_FAULTS:  # of what the caller writes meanwhile
+                    raise WriteError(error.errno, WRITE_FAULTS[error.errno], error.filename) from error
+                raise
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the workflow again to make it") from None
+    except WriteError:
+        raise
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is not a readable Parquet file ({reason}): delete it and run again") from None

@@ -20,7 +20,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 class Strict(BaseModel):
     """A configuration section: typed, immutable, closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -85,3 +85,11 @@ def _tokens(node: ast.AST) -> Iterator[str]:
 def _is_docstring(node: ast.AST) -> bool:
     """A string standing alone as a statement: a docstring of a module, class, function or attribute."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def files_hash(folder: str) -> str:
+    """Hash of the files in a folder of the package, by name and content."""
+    digest = hashlib.sha256()
+    for file in sorted((PACKAGE / folder).iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from tailrisk.config.base import suggestion
 from tailrisk.config.study import Study
 from tailrisk.errors import UserError
 
@@ -27,6 +28,11 @@ def _sentence(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         message = "this key is required"
+    elif first["type"] == "union_tag_invalid":
+        tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "").split(", ")
+        message = f"unknown {first['ctx']['discriminator'].strip(chr(39))} '{tag}'; {suggestion(tag, known)}"
+    elif isinstance(first["input"], dict | list):
+        message = f"{message[0].lower()}{message[1:]}"
     elif first["type"] not in {"value_error", "union_tag_not_found"}:
         message = f"{message[0].lower()}{message[1:]}, but it is {first['input']!r}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -37,6 +43,8 @@ def load_study(path: Path) -> Study:
     """Read and validate a configuration file."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a UTF-8 text file") from None
     except OSError as error:
         raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
     except yaml.YAMLError as error:

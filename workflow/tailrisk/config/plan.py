@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Any
 
 from tailrisk.config.base import canonical
-from tailrisk.config.fingerprint import fingerprint
+from tailrisk.config.fingerprint import files_hash, fingerprint
 from tailrisk.config.load import parse
+from tailrisk.config.sources import AnySource
 from tailrisk.config.study import Experiment, Study, chunks, comparisons, experiments
 from tailrisk.errors import UserError
 
@@ -20,9 +21,9 @@ class Plan:
     study: Study
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> "Plan":
-        """Validate the mapping that Snakemake read. UserError names the key at fault."""
-        return cls(parse(Study, config, "configuration"))
+    def of(cls, config: dict[str, Any], where: str = "configuration") -> "Plan":
+        """Validate the mapping that Snakemake read from `where`. UserError names file and key at fault."""
+        return cls(parse(Study, config, where))
 
     @cached_property
     def experiments(self) -> dict[str, Experiment]:
@@ -51,18 +52,25 @@ class Plan:
         except KeyError:
             raise UserError(f"the configuration has no experiment '{name}'") from None
 
+    def dataset(self, name: str) -> AnySource:
+        """The source of the dataset `name`; UserError where the configuration has none."""
+        try:
+            return self.study.datasets[name]
+        except KeyError:
+            raise UserError(f"the configuration has no dataset '{name}'") from None
+
     def chunks(self, experiment: str) -> list[str]:
         """Names of the training jobs of an experiment."""
         return chunks(self.experiment(experiment).n_models, self.study.chunk_size)
 
     def source(self, dataset: str) -> str:
-        """What decides a prepared dataset, as canonical JSON: all options of its source but the group columns."""
-        options = self.study.datasets[dataset].model_dump(mode="json", exclude={"groups", "url"})
-        return canonical(options)
+        """What decides a prepared dataset, as canonical JSON: all options of its source but groups and captions."""
+        unread = {"groups", "url", "title", "licence"}
+        return canonical(self.dataset(dataset).model_dump(mode="json", exclude=unread))
 
     def grouping(self, dataset: str) -> str:
         """What decides the group variables of a dataset, as canonical JSON."""
-        return canonical(self.study.datasets[dataset].model_dump(mode="json", exclude={"url"}))
+        return canonical(self.dataset(dataset).model_dump(mode="json", exclude={"url", "title", "licence"}))
 
     @property
     def downloads(self) -> str:
@@ -72,7 +80,7 @@ class Plan:
 
     def source_code(self, dataset: str) -> str:
         """Fingerprint of the code that decides a prepared dataset; how tables are written does not."""
-        source = self.study.datasets[dataset].source
+        source = self.dataset(dataset).source
         return fingerprint("tailrisk.datasets.prepare", f"tailrisk.datasets.{source}", within="tailrisk.datasets")
 
     @cached_property
@@ -90,6 +98,11 @@ class Plan:
     def text(self) -> str:
         """The whole validated study, as canonical JSON."""
         return canonical(self.study)
+
+    @property
+    def templates(self) -> str:
+        """Hash of the report's templates, which no fingerprint of code covers."""
+        return files_hash("report/templates")
 
     def code(self, module: str) -> str:
         """Fingerprint of the analysis code behind `module` ("stages.audit")."""

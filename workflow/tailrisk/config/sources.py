@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from tailrisk.config.base import Strict
 
+RESERVED = {"record", "patient", "control", "n_records", "p_value", "q_value"}
+RESERVED |= {"auc", "auc_mean", "auc_low", "auc_high"}
+"""Columns of the audit's tables, which group variables stand beside."""
+
 
 class Source(Strict):
     """Options that every source shares. Splits are drawn per patient from a hash of the patient's id."""
@@ -106,6 +110,14 @@ class Table(Source):
     def _have_features(self) -> "Table":
         if not self.numeric and not self.categorical:
             raise ValueError("name at least one feature column under numeric or categorical")
+        features = [*self.numeric, *self.categorical]
+        for kind, names in (("feature", features), ("group", self.groups)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"the {kind} column '{twice[0]}' is listed twice")
+        reserved = sorted(RESERVED.intersection(self.groups))
+        if reserved:
+            raise ValueError(f"a group column cannot be called '{reserved[0]}', a column of the audit's own: rename it")
         return self
 
 

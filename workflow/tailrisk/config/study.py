@@ -13,15 +13,20 @@ from tailrisk.config.sources import AnySource
 Threshold = Annotated[float, Field(gt=0.5, lt=1)]
 
 
+Names = Annotated[list[str], Field(min_length=1)] | str
+MOST_MODELS = 32766  # model numbers are 16-bit in the tables
+
+
 class Entry(Strict):
     """An entry of `experiments`: every dataset with every model, all trained by one recipe."""
 
-    datasets: list[str] | str = Field(description="One name or several from `datasets`.")
-    models: list[str] | str = Field(description="One name or several from `models`.")
+    datasets: Names = Field(description="One name or several from `datasets`.")
+    models: Names = Field(description="One name or several from `models`.")
     recipe: Recipe = Field(description="How the target models are trained.")
     n_models: int | None = Field(
         None,
         ge=4,
+        le=MOST_MODELS,
         multiple_of=2,
         description="Target models of this entry, in place of the study's n_models.",
     )
@@ -73,7 +78,9 @@ class Study(Strict):
     """A study: what is trained, asked, audited, compared and reported."""
 
     seed: int = Field(1, ge=0, description="Seed of memberships and of everything random in a target model.")
-    n_models: int = Field(200, ge=4, multiple_of=2, description="Target models of an experiment: an even number.")
+    n_models: int = Field(
+        200, ge=4, le=MOST_MODELS, multiple_of=2, description="Target models of an experiment: an even number."
+    )
     chunk_size: int = Field(
         25, ge=1, description="Target models that one training job produces; never changes results."
     )

@@ -44,7 +44,10 @@ def read(spec: Diabetes130) -> Dataset:
     checksum = hashlib.sha256(content).hexdigest()
     if spec.sha256 and checksum != spec.sha256:
         raise UserError(f"{where} has the SHA-256 {checksum}, not the configured one: fetch the file again")
-    table = pd.read_csv(io.BytesIO(content), na_values="?", keep_default_na=False, dtype=str)
+    try:
+        table = pd.read_csv(io.BytesIO(content), na_values="?", keep_default_na=False, dtype=str)
+    except ValueError as error:
+        raise UserError(f"{where} is not a readable table: {' '.join(str(error).split())}") from None
     needed = ["encounter_id", "patient_nbr", "readmitted", "race", "gender", "age", "payer_code", *NUMERIC, *DIAGNOSES]
     absent = [name for name in needed if name not in table]
     if absent:

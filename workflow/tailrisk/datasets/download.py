@@ -1,6 +1,7 @@
 """Fetching an open source over the network: only on request, and never without saying what came."""
 
 import hashlib
+import http.client
 import io
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ def download(url: str, sha256: str | None, output: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             content = answer.read()
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise UserError(f"cannot download {url}: {getattr(error, 'reason', error)}") from None
     if sha256 and sha256 not in _checksums(content):
         raise UserError(f"{url} does not hold a file with the SHA-256 {sha256}: the source has changed, or is damaged")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tailrisk.config.sources import Source
 from tailrisk.datasets.contract import SPLITS, Dataset, data_hash, first
 from tailrisk.errors import UserError
-from tailrisk.tables import read_table, write_array, write_json, write_table
+from tailrisk.tables import read_json, read_table, write_array, write_json, write_table
 
 NEEDED = {"audit": 2, "validation": 1, "test": 1}
 """Patients that every class needs in a split: two to be told apart by halves, one to measure performance."""
@@ -46,8 +46,14 @@ def groups(spec: Source, folder: Path) -> None:
     """Write groups.parquet of a prepared dataset: one row per record, in the order of records.parquet."""
     dataset = read(spec)
     records = read_table(folder / "records.parquet", "records")
-    if not np.array_equal(records["record"].to_numpy(object), dataset.record):
-        raise UserError(f"{dataset.where} no longer holds the records of {folder}: prepare the dataset again")
+    same = all(
+        np.array_equal(records[column].to_numpy(object), ids)
+        for column, ids in (("record", dataset.record), ("patient", dataset.patient))
+    )
+    if not same or has_changed(dataset, folder):
+        raise UserError(
+            f"{dataset.where} has changed since {folder} was prepared: run snakemake with --forcerun prepare"
+        )
     frame = dataset.groups.reset_index(drop=True).copy()
     for name in frame:
         if frame[name].isna().all():
@@ -55,6 +61,11 @@ def groups(spec: Source, folder: Path) -> None:
         frame[name] = frame[name].astype(str).where(frame[name].notna()).astype("category")
     frame.insert(0, "record", dataset.record)
     write_table(folder / "groups.parquet", "groups", frame)
+
+
+def has_changed(dataset: Dataset, folder: Path) -> bool:
+    """Whether the files of the source are others than those that `folder` was prepared from."""
+    return bool(read_json(folder / "card.json")["checksums"] != dataset.checksums)
 
 
 def unit_hash(purpose: str, seed: int, patients: NDArray[np.object_]) -> NDArray[np.float64]:

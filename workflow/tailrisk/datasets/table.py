@@ -1,6 +1,9 @@
 """A user's own table: any CSV or Parquet file with a patient column, a label and feature columns."""
 
 import hashlib
+import lzma
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +29,15 @@ def read(spec: Table) -> Dataset:
     leaked = sorted(set(ids) & {*spec.numeric, *spec.categorical})
     if leaked:
         raise UserError(f"{path}: column '{leaked[0]}' is an id or the label and cannot be a feature as well")
+    shown = [name for name in spec.groups if name in (spec.patient, spec.record)]
+    if shown:
+        raise UserError(
+            f"{path}: column '{shown[0]}' identifies patients or records and cannot be a group: reports show groups"
+        )
     for name in ids:
         _no_blank(table, name, path)
+        table[name] = table[name].astype(str).str.strip()
+    _one_spelling(table, spec.label, path)
     for name in spec.numeric:
         _numbers(table, name, path)
     if spec.missing == "error":
@@ -65,10 +75,18 @@ def _load(path: Path, spec: Table) -> pd.DataFrame:
         if path.suffix in {".parquet", ".pq"}:
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, dtype=text, low_memory=False)
+            table = pd.read_csv(path, dtype=text, low_memory=False, index_col=False)
     except OSError as error:
         raise UserError(f"cannot read the table {path}: {error.strerror or error}") from None
-    except (ValueError, pa.ArrowException) as error:
+    except (
+        ValueError,
+        EOFError,
+        ImportError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        pa.ArrowException,
+    ) as error:
         raise UserError(f"{path} is not a readable table: {' '.join(str(error).split())}") from None
     if table.empty:
         raise UserError(f"{path} has no rows")
@@ -84,6 +102,15 @@ def _no_blank(table: pd.DataFrame, name: str, path: Path, remedy: str = "") -> N
     blank = table[name].isna()
     if blank.any():
         raise UserError(f"{path}: column '{name}' is blank in row {_rows(blank)}{remedy}")
+
+
+def _one_spelling(table: pd.DataFrame, label: str, path: Path) -> None:
+    """Classes such as 1 and 1.0 are one class spelt twice, never two."""
+    classes = pd.Series(sorted(table[label].unique()))
+    numbers = pd.to_numeric(classes, errors="coerce")
+    twice = classes[numbers.notna() & numbers.duplicated(keep=False)].tolist()
+    if twice:
+        raise UserError(f"{path}: column '{label}' spells one class in several ways ({first(twice)}): make them one")
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> None:

@@ -78,6 +78,9 @@ def build_context(
     """
     every = experiments(study)
     cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
+    for name, card in cards.items():  # captions are read from the study, so that a new one prepares nothing again
+        captions = study.datasets[name].model_dump(include={"title", "licence"}, exclude_none=True)
+        card.update(captions)
     twins = Counter((every[name].dataset, every[name].model) for name in files)
     audits = []
     for name, paths in files.items():
@@ -127,7 +130,8 @@ def warnings(audits: list[Audited]) -> list[str]:
             found.append(
                 f"{audit.label}: the target models are much worse than a plain baseline ({baseline['model']}): "
                 f"test {metric(audit.metric)} {number(audit.performance)} against {number(baseline['value'])}. "
-                "An audit of a model that nobody would use says little; check the recipe first."
+                "An audit of a model that nobody would use says little; train it better first: more epochs, or another "
+                "learning rate."
             )
         if audit.left_out:
             reasons = "; ".join(f"model {model}: {reason}" for model, reason in audit.failed.items())

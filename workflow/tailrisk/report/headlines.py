@@ -35,7 +35,8 @@ def headlines(audits: Sequence[Audited], threshold: float, tail: float) -> list[
 
 def _exposed(top: Audited, audits: Sequence[Audited], threshold: float) -> str:
     reached = [row for row in top.summary["thresholds"] if row["auc"] <= threshold and row["patients"]]
-    where = f"the model at highest risk ({top.label})" if len(audits) > 1 else f"the model ({top.label})"
+    of = " on real patients" if any(a.simulated for a in audits) and not top.simulated else ""
+    where = f"the model at highest risk{of} ({top.label})" if len(audits) > 1 else f"the model ({top.label})"
     if not reached:
         lowest = top.summary["thresholds"][0]["auc"]
         return (

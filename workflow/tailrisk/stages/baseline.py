@@ -10,16 +10,16 @@ from sklearn.metrics import roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 
 from tailrisk.datasets.contract import Prepared, open_prepared
-from tailrisk.membership import membership
 from tailrisk.tables import write_json
+from tailrisk.training.halves import record_members, training_rows
 
 
 def baseline(dataset: Path, seed: int, output: Path) -> None:
     """Write {model, metric, value, n_train}: test AUROC (macro over classes or labels) of a logistic regression."""
     data = open_prepared(dataset)
     audit = data.rows("audit")
-    members = membership(seed, [str(patient) for patient in data.patient[audit]], [0])[0] & ~data.control[audit]
-    train, test = audit[members], data.rows("test")
+    (train,) = training_rows(data, [0], audit, record_members(data, seed, [0], audit))
+    test = data.rows("test")
     inputs = {"train": _flat(data, train), "test": _flat(data, test)}
     model = LogisticRegression(max_iter=300)
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrisk.config.load import parse
-from tailrisk.config.study import Study, comparisons, experiments
+from tailrisk.config.study import Study, chunks, comparisons, experiments
 from tailrisk.report.audited import Files
 from tailrisk.report.context import build_context
 from tailrisk.report.page import write_report
@@ -34,18 +34,21 @@ def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
     }
     datasets = {experiment.dataset: results / "datasets" / experiment.dataset for experiment in found.values()}
     compared = {name: results / "figures" / "compare" / f"{name}.{query}" for name in comparisons(study)}
-    provenance = _provenance(results, study, list(found), datasets)
+    provenance = _provenance(results, study, datasets)
     write_json(results / "provenance" / "report.json", provenance)
     write_report(build_context(study, query, files, datasets, compared, provenance), page, headlines)
 
 
-def _provenance(
-    results: Path, study: Study, names: list[str], datasets: dict[str, Path]
-) -> dict[str, str | list[str] | dict[str, Any]]:
+def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[str, str | list[str] | dict[str, Any]]:
     cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
     checksums = {f"{name}: what training sees": card["data_hash"] for name, card in cards.items()}
     checksums |= {f"{name}: {file}": value for name, card in cards.items() for file, value in card["checksums"].items()}
-    jobs = [json.loads(path.read_text()) for name in names for path in (results / "provenance" / name).glob("*.json")]
+    jobs = []
+    for name, experiment in experiments(study).items():
+        for chunk in chunks(experiment.n_models, study.chunk_size):
+            path = results / "provenance" / name / f"{chunk}.json"
+            if path.exists():
+                jobs.append(read_json(path))
     return {
         "Report written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Report written on": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -70,13 +73,15 @@ def _training(jobs: list[dict[str, Any]]) -> list[str]:
 
 
 def _git_state() -> str:
-    """Commit of the working folder, where it is a git checkout."""
+    """Commit of the code, where it runs from a git checkout."""
     git = shutil.which("git")
     if git is None:
         return "not known (no git)"
 
     def ask(*words: str) -> str:
-        answer = subprocess.run([git, *words], capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            [git, "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=False
+        )
         return answer.stdout.strip() if answer.returncode == 0 else ""
 
     commit = ask("rev-parse", "HEAD")

@@ -30,4 +30,5 @@ def train(
         stack_size=stack_size,
         device=device,
     )
-    write_json(provenance, asdict(outcome))
+    if outcome.trained or not provenance.exists():  # a job that only served keeps the record of the one that trained
+        write_json(provenance, asdict(outcome))
