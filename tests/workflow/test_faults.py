@@ -127,7 +127,8 @@ def test_too_few_members_of_a_class_names_class_and_pair(study) -> None:
     # Two of the audited patients have the class: among 30 pairs, some half has neither of them.
     split = ["audit"] * 100 + ["validation"] * 20 + ["test"] * 20
     rows = [
-        f"q{number},{int(number % 50 == 0 or number > 115)},{number},{number % 7},{s}" for number, s in enumerate(split)
+        f"q{number},{int(number in {0, 50} or (number >= 100 and number % 2))},{number},{number % 7},{s}"
+        for number, s in enumerate(split)
     ]
     (study.folder / "own.csv").write_text("\n".join(["pid,outcome,age,lactate,part", *rows]) + "\n")
     study.study["datasets"]["own"] |= {"split": "part", "groups": []}

@@ -236,7 +236,7 @@ def test_a_formula_reruns_the_analysis_alone(study, edited_package) -> None:
 
 
 def test_a_figure_style_redraws_alone(study, edited_package) -> None:
-    edited_package("figures/style.py", "import", "ANOTHER = 1\nimport")
+    edited_package("figures/style.py", "\nimport ", "\nANOTHER = 1\nimport ")
     assert study.planned() == drawing(*ALL)
 
 
