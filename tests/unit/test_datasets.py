@@ -197,6 +197,14 @@ def test_rows_that_end_in_a_separator_are_not_shifted(tmp_path) -> None:
     assert list(open_prepared(tmp_path / "out").patient) == list(frame["pid"])
 
 
+def test_values_beyond_the_header_are_refused(tmp_path) -> None:
+    path = tmp_path / "own.csv"
+    lines = own_table().to_csv(index=False).splitlines()
+    path.write_text("\n".join([lines[0], *(f"{line},9" for line in lines[1:])]) + "\n")
+    with pytest.raises(UserError, match="rows hold more values than the header has columns"):
+        prepare("own", source(**OWN | {"path": str(path)}), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -1,14 +1,25 @@
 """From a YAML file or a plain mapping to a validated study, with one sentence for what is wrong."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from tailrisk.config.base import suggestion
+from tailrisk.config.recipe import AnyModel
+from tailrisk.config.sources import AnySource
 from tailrisk.config.study import Study
 from tailrisk.errors import UserError
+
+
+def _tags(union: Any, key: str) -> set[str]:
+    """The values of the key that tells the models of a union apart."""
+    return {get_args(model.model_fields[key].annotation)[0] for model in get_args(get_args(union)[0])}
+
+
+TAGS = _tags(AnyModel, "architecture") | _tags(AnySource, "source")
+"""Pydantic puts these into the place of a fault, where they are no keys of the configuration."""
 
 
 def parse(kind: Any, data: Any, where: str) -> Any:
@@ -22,8 +33,7 @@ def parse(kind: Any, data: Any, where: str) -> Any:
 def _sentence(error: ValidationError) -> str:
     faults = error.errors()
     first = faults[0]
-    union_tags = {"logistic", "tabular_resnet", "breast_cancer", "simulated", "diabetes130", "table"}
-    parts = [str(part) for index, part in enumerate(first["loc"]) if index < 2 or str(part) not in union_tags]
+    parts = [str(part) for index, part in enumerate(first["loc"]) if index < 2 or part not in TAGS]
     key = ".".join(parts)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":

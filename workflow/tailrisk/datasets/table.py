@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -75,7 +76,12 @@ def _load(path: Path, spec: Table) -> pd.DataFrame:
         if path.suffix in {".parquet", ".pq"}:
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, dtype=text, low_memory=False, index_col=False)
+            with warnings.catch_warnings():
+                # With index_col=False empty ends of rows are fine; values beyond the header would be dropped.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                table = pd.read_csv(path, dtype=text, low_memory=False, index_col=False)
+    except pd.errors.ParserWarning:
+        raise UserError(f"{path}: rows hold more values than the header has columns: name or remove them") from None
     except OSError as error:
         raise UserError(f"cannot read the table {path}: {error.strerror or error}") from None
     except (
