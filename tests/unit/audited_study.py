@@ -14,16 +14,19 @@ import numpy as np
 import pandas as pd
 
 from tailrisk.audit.audit import AuditOptions, run_audit
+from tailrisk.compare.access import write_access
 from tailrisk.compare.capacity import write_capacity
 from tailrisk.config.study import Study
-from tailrisk.figures.write import write_audit_figures, write_comparison_figures
+from tailrisk.figures.write import write_access_figures, write_audit_figures, write_comparison_figures
+from tailrisk.report.access import AccessFiles
 from tailrisk.report.audited import Files
 from tailrisk.report.context import Context, build_context
 from tailrisk.tables import write_json, write_table
 
 CAPACITIES = {"logistic": 31, "narrow": 2_100, "wide": 70_000}
 PATIENTS = 300
-SOURCE = {"source": "table", "path": "t.csv", "patient": "p", "label": "y", "numeric": ["x"]}
+SOURCE = {"source": "table", "path": "t.csv", "patient": "p", "label": "y", "numeric": ["age", "pulse", "lactate"]}
+QUERIES = {"clean": {"kind": "clean"}, "arrival": {"kind": "redacted", "known": ["age", "pulse"], "fill": "donor"}}
 THRESHOLDS = [0.8, 0.9, 0.95, 0.99]
 
 
@@ -37,11 +40,15 @@ class Finished:
     datasets: dict[str, Path]
     comparison: Path
     capacity: Path
+    access: dict[str, AccessFiles]
 
     def context(self, **provenance: object) -> Context:
-        return build_context(
-            self.study, "clean", self.files, self.datasets, {"main.hospital": self.comparison}, provenance
-        )
+        comparisons = {"main.hospital": self.comparison}
+        return build_context(self.study, self.files, self.datasets, comparisons, self.access, provenance)
+
+    def audit(self, experiment: str, query: str) -> Path:
+        """Folder of an audit."""
+        return self.files[experiment].audit.with_name(query)
 
     @property
     def patients(self) -> list[str]:
@@ -52,8 +59,13 @@ def patient_ids(n: int) -> list[str]:
     return [f"secret-patient-{number:06d}" for number in range(n)]
 
 
-def confidences(n_leaking: int, shift: float, n_pairs: int = 60, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """(confidences, member, records' patients): one to three records a patient; the first n_leaking patients leak."""
+def confidences(
+    n_leaking: int, shift: float, query: str = "clean", n_pairs: int = 60, seed: int = 0
+) -> tuple[np.ndarray, ...]:
+    """(confidences, member, records' patients): one to three records a patient; the first n_leaking patients leak.
+
+    Under `arrival` the same models show more noise and less of what they remember, and the last patient leaks as well.
+    """
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(PATIENTS), 1 + np.arange(PATIENTS) % 3)
     coins = rng.random((n_pairs, PATIENTS)) < 0.5
@@ -62,6 +74,8 @@ def confidences(n_leaking: int, shift: float, n_pairs: int = 60, seed: int = 0) 
     member = member[:, owner]
     effect = np.where(np.arange(PATIENTS) < n_leaking, shift, 0.0)[owner]
     values = rng.normal(2.0, 1.0, member.shape) + member * effect
+    if query == "arrival":
+        values = 0.7 * values + rng.normal(0.0, 0.7, member.shape) + member * (owner == PATIENTS - 1) * shift
     return values.astype(np.float32), member, owner
 
 
@@ -71,9 +85,9 @@ def groups(owner: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"diagnosis": rare, "sex": np.where(owner % 2 == 0, "female", "male")})
 
 
-def audit_tables(n_leaking: int = 12, shift: float = 3.0, with_groups: bool = True):
+def audit_tables(n_leaking: int = 12, shift: float = 3.0, query: str = "clean", with_groups: bool = True):
     """The audit of one experiment, with 12 of 300 patients leaking unless told otherwise."""
-    values, member, owner = confidences(n_leaking, shift)
+    values, member, owner = confidences(n_leaking, shift, query)
     ids = np.array(patient_ids(PATIENTS), dtype=object)
     records = pd.DataFrame({"record": [f"secret-record-{row}" for row in range(len(owner))], "patient": ids[owner]})
     options = AuditOptions(flips=199, thresholds=tuple(THRESHOLDS), permutations=199)
@@ -89,7 +103,7 @@ def finished() -> Finished:
 
 
 def finish(results: Path) -> Finished:
-    """Write a study of three capacities on one dataset, with every figure, under `results`."""
+    """Write a study of three capacities and two queries on one dataset, with every figure, under `results`."""
     study = Study.model_validate(
         {
             "n_models": 120,
@@ -99,6 +113,7 @@ def finish(results: Path) -> Finished:
                 "narrow": {"architecture": "tabular_resnet", "width": 16, "depth": 1},
                 "wide": {"architecture": "tabular_resnet", "width": 128, "depth": 2},
             },
+            "queries": QUERIES,
             "experiments": {
                 "main": {
                     "datasets": "hospital",
@@ -114,7 +129,7 @@ def finish(results: Path) -> Finished:
         dataset / "baseline.json", {"model": "logistic regression", "metric": "auroc", "value": 0.81, "n_train": 300}
     )
     write_json(dataset / "card.json", _card())
-    files = {}
+    files, access = {}, {}
     for (model, capacity), (n_leaking, shift) in zip(CAPACITIES.items(), ((0, 0.0), (6, 2.5), (12, 3.0)), strict=True):
         name = f"main.hospital.{model}"
         paths = Files(
@@ -122,19 +137,27 @@ def finish(results: Path) -> Finished:
             results / "performance" / f"{name}.parquet",
             results / "figures" / name / "clean",
         )
-        audit = audit_tables(n_leaking, shift)
-        for table in ("records", "patients", "survival", "aggregate", "subgroups"):
-            write_table(paths.audit / f"{table}.parquet", f"audit_{table}", getattr(audit, table))
-        write_json(paths.audit / "summary.json", audit.summary)
+        folders = {query: paths.audit.with_name(query) for query in QUERIES}
+        for query, folder in folders.items():
+            audit = audit_tables(n_leaking, shift, query)
+            for table in ("records", "patients", "survival", "aggregate", "subgroups"):
+                write_table(folder / f"{table}.parquet", f"audit_{table}", getattr(audit, table))
+            write_json(folder / "summary.json", audit.summary)
         write_table(paths.performance, "performance", _performance(capacity), {"capacity": capacity})
         write_audit_figures(paths.audit, paths.figures)
         files[name] = paths
-    capacity_table = results / "compare" / "capacity" / "main.hospital.parquet"
-    comparison = results / "figures" / "compare" / "main.hospital"
+        compared = AccessFiles(
+            results / "compare" / "access" / f"{name}.parquet", results / "figures" / "compare" / "access" / name
+        )
+        write_access(name, {query: spec["kind"] for query, spec in QUERIES.items()}, folders, compared.table)
+        write_access_figures(study.queries, dataset / "card.json", folders, compared.figures)
+        access[name] = compared
+    capacity_table = results / "compare" / "capacity" / "main.hospital.clean.parquet"
+    comparison = results / "figures" / "compare" / "main.hospital.clean"
     audits = {name: paths.audit for name, paths in files.items()}
     write_capacity(audits, {name: paths.performance for name, paths in files.items()}, capacity_table)
     write_comparison_figures(capacity_table, audits, comparison)
-    return Finished(study, results, files, {"hospital": dataset}, comparison, capacity_table)
+    return Finished(study, results, files, {"hospital": dataset}, comparison, capacity_table, access)
 
 
 def _performance(capacity: int) -> pd.DataFrame:
@@ -155,6 +178,7 @@ def _card() -> dict[str, object]:
         "name": "hospital", "title": "Hospital & clinic", "task": "binary", "n_outputs": 1, "n_records": 800,
         "n_patients": 400, "splits": {s: {"records": n, "patients": n // 2} for s, n in
                                       (("audit", 600), ("validation", 80), ("test", 120))},
-        "controls": 0, "classes": {"ill": 300, "well": 500}, "features": 1, "preprocessing": "Standardised.",
-        "licence": "CC0", "source": "t.csv", "checksums": {"t.csv": "0" * 64}, "data_hash": "1" * 64,
+        "controls": 0, "classes": {"ill": 300, "well": 500}, "features": 3, "input_shape": [3],
+        "preprocessing": "Standardised.", "licence": "CC0", "source": "t.csv",
+        "checksums": {"t.csv": "0" * 64}, "data_hash": "1" * 64,
     }  # fmt: skip

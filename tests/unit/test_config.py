@@ -63,6 +63,19 @@ def changed(path: str, value: object) -> dict:
         ("report.threshold", 0.7, "one of audit.thresholds"),
         ("models.net.width", 0, "models.net.width: "),
         ("experiments", {}, "experiments: "),
+        ("experiments.first.queries", ["cleen"], "experiments.first: no query 'cleen'; did you mean 'clean'?"),
+        ("queries", {"v": {"kind": "augmented"}}, "'v' asks augmented views, but the recipe has no augmentation"),
+        ("queries", {"r": {"kind": "redacted"}}, "queries.r: state exactly one of known, hidden"),
+        ("queries", {"r": {"kind": "redacted", "known": ["a"], "hidden": ["b"]}}, "state exactly one of known, hidden"),
+        ("queries", {"r": {"kind": "redacted", "known_region": [0.5, 0, 0.5, 1]}}, "top < bottom and left < right"),
+        ("queries", {"r": {"kind": "redactd"}}, "unknown kind 'redactd'; did you mean 'redacted'?"),
+        ("models.net", {"architecture": "wide_resnet", "depth": 29, "width": 2}, "is 6n + 4 (10, 16, 22, 28, 40 ...)"),
+        ("models.net", {"architecture": "vit", "pretrained": False, "weights": "x.pth"}, "pretrained is false"),
+        ("models.net", {"architecture": "custom", "function": "model.py"}, "models.net.function: "),
+        ("experiments.first.recipe", {"preset": "chexprt"}, "experiments.first.recipe.preset: "),
+        ("experiments.first.recipe.accumulation", 3, "accumulation must divide batch_size (32)"),
+        ("experiments.first.recipe.retry", 1.0, "experiments.first.recipe.retry: "),
+        ("running.stack_size", 0, "running.stack_size: "),
     ],
 )
 def test_faults_are_named(path: str, value: object, sentence: str) -> None:
@@ -95,11 +108,54 @@ def test_recipe_holds_what_changes_a_model_and_nothing_else() -> None:
         assert experiments(parse(Study, changed(path, value), "x"))["first.bc.net"].recipe != before, path
 
 
+def test_running_is_no_part_of_a_recipe() -> None:
+    found = Plan.of(MINIMAL)
+    other = Plan.of(changed("running", {"stack_size": 3, "keep_weights": True}))
+    assert other.experiments == found.experiments
+    assert json.loads(other.running)["stack_size"] == 3
+
+
+def test_an_entry_asks_its_own_queries() -> None:
+    config = changed("queries", {"b": {"kind": "clean"}, "a": {"kind": "redacted", "hidden": ["mean area"]}})
+    plan = Plan.of(config)
+    assert plan.experiment("first.bc.lr").queries == ["b", "a"]  # in the order of the configuration
+    assert plan.access == ["first.bc.lr", "first.bc.net"]
+    config["experiments"]["second"] = config["experiments"]["first"] | {"queries": "a"}
+    plan = Plan.of(config)
+    assert plan.experiment("second.bc.lr").queries == ["a"]
+    assert "second.bc.lr" not in plan.access
+    assert json.loads(plan.experiment("second.bc.lr").asked)["a"]["hidden"] == ["mean area"]
+    assert plan.for_each_query("{experiment}/{query}").count("second.bc.net/a") == 1
+
+
+def test_a_model_of_ones_own_is_known_by_its_code(tmp_path) -> None:
+    spec = {"architecture": "custom", "function": "nets.small:make", "path": str(tmp_path)}
+    config = changed("models.net", spec)
+    with pytest.raises(UserError, match=r"nets.small:make is looked for in .*small\.py, which does not exist"):
+        _ = Plan.of(config).experiments
+    (tmp_path / "nets").mkdir()
+    file = tmp_path / "nets/small.py"
+    recipes = []
+    for source in (
+        "def make(shape, n):\n    return 1\n",
+        "def make(shape, n):\n    return 1  # one\n",
+        "def make(s, n): return 2",
+    ):
+        file.write_text(source)
+        recipes.append(Plan.of(config).experiment("first.bc.net").recipe)
+    assert recipes[0] == recipes[1] != recipes[2]
+    file.write_text("def make(")
+    with pytest.raises(UserError, match="is not valid Python"):
+        _ = Plan.of(config).experiments
+
+
 def test_order_of_keys_does_not_matter() -> None:
     config = copy.deepcopy(MINIMAL)
     recipe = config["experiments"]["first"]["recipe"]
     config["experiments"]["first"]["recipe"] = dict(reversed(recipe.items()))
-    assert Plan.of(config).text == Plan.of(MINIMAL).text
+    one, other = Plan.of(config), Plan.of(MINIMAL)
+    assert one.experiments == other.experiments
+    assert one.audit_options == other.audit_options
 
 
 @pytest.mark.parametrize(("n_models", "size"), [(200, 25), (200, 200), (10, 4), (4, 1)])
@@ -109,7 +165,7 @@ def test_chunks_cover_every_model_once(n_models: int, size: int) -> None:
 
 def test_committed_configurations_are_valid(repository) -> None:
     schema = json.loads((repository / "workflow/schemas/config.schema.json").read_text())
-    for name in ("config.yaml", "open.yaml"):
+    for name in ("config.yaml", "open.yaml", "imaging.yaml"):
         path = repository / "config" / name
         load_study(path)
         jsonschema.validate(yaml.safe_load(path.read_text()), schema)

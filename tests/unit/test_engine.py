@@ -11,9 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from tailrisk.config.recipe import EarlyStopping, Logistic, Recipe, TabularResNet, Training
+from tailrisk.config.architectures import Logistic, TabularResNet
+from tailrisk.config.recipe import EarlyStopping, Recipe, Training
 from tailrisk.models.stacked import padded
-from tailrisk.training.engine import predict, steps_per_epoch, train
+from tailrisk.training.engine import Observer, predict, steps_per_epoch, train
 from tailrisk.training.losses import record_losses
 from tailrisk.training.order import Orders
 from tailrisk.training.performance import auroc
@@ -42,7 +43,7 @@ def table(task: str = "binary", n: int = 150, n_features: int = 31, n_outputs: i
     else:
         unobserved = torch.rand(n, n_outputs, generator=generator) < 0.2
         labels = (noisy > 0).float().masked_fill(unobserved, torch.nan)
-    return Resident(inputs, labels, task, n_features, n_outputs)  # type: ignore[arg-type]
+    return Resident(inputs, labels, task, (n_features,), n_outputs, flat=True)  # type: ignore[arg-type]
 
 
 def pool_of(model: int, n: int = 100) -> np.ndarray:
@@ -146,7 +147,7 @@ def test_learns_the_breast_cancer_data(spec, epochs: int, rate: float) -> None:
     standard = (raw.data - raw.data.mean(axis=0)) / raw.data.std(axis=0)
     x = torch.zeros(569, padded(30))
     x[:, :30] = torch.from_numpy(standard)
-    data = Resident(x, torch.from_numpy(raw.target), "binary", 30, 1)
+    data = Resident(x, torch.from_numpy(raw.target), "binary", (30,), 1, flat=True)
     rows = np.random.default_rng(0).permutation(569)
     audit, test = rows[:400], rows[400:]
     pools = [audit[np.random.default_rng(model).random(400) < 0.5] for model in range(8)]
@@ -201,7 +202,12 @@ def test_early_stopping_keeps_the_weights_of_the_lowest_validation_loss() -> Non
     recipe = {"batch_size": 8, "learning_rate": 0.1, "schedule": "constant", "warmup": 0.0}
     stopping = EarlyStopping(every=1, patience=3)
     training = Training(seed=1, model=NETWORK, recipe=Recipe(epochs=40, early_stopping=stopping, **recipe))
-    logits, steps = weights_of(training, data, [0], report=lambda epoch, loss: seen.append(epoch))[0][0]
+
+    class Epochs(Observer):
+        def epoch(self, epochs: float, loss: float) -> None:
+            seen.append(int(epochs))
+
+    logits, steps = weights_of(training, data, [0], observer=Epochs())[0][0]
     validation = slice(100, 150)
     losses = []
     for epoch in range(1, len(seen) + 1):

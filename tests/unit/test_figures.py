@@ -20,7 +20,7 @@ from tailrisk.figures.capacity import capacity
 from tailrisk.figures.roc import aggregate_versus_patients
 from tailrisk.figures.subgroups import p_text, subgroups
 from tailrisk.figures.survival import survival_overlay
-from tailrisk.figures.write import AUDIT_FIGURES, COMPARISON_FIGURES
+from tailrisk.figures.write import ACCESS_FIGURES, AUDIT_FIGURES, COMPARISON_FIGURES
 from tailrisk.tables import read_json, read_table
 
 WIDE = "main.hospital.wide"
@@ -59,6 +59,7 @@ def test_every_figure_is_written_and_carries_text_but_no_date() -> None:
     study = finished()
     for folder, names in (
         *((files.figures, AUDIT_FIGURES) for files in study.files.values()),
+        *((files.figures, ACCESS_FIGURES) for files in study.access.values()),
         (study.comparison, COMPARISON_FIGURES),
     ):
         assert sorted(path.name for path in folder.iterdir()) == sorted(

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from tailrisk.cli import main
 from tailrisk.errors import UserError
-from tailrisk.stages.gather import gather
+from tailrisk.stages.gather import gather, performance
 from tailrisk.tables import ConfidenceWriter, metadata, read_confidences, read_table
 
 ROWS = np.array([0, 2, 5], dtype=np.int32)
@@ -27,8 +29,9 @@ def chunk(path, models, failed: dict[int, str] | None = None, **stamp) -> None:
 
 def run(tmp_path, n_models: int = 8, allowed: int = 1, queries=("clean", "other")) -> list[str]:
     chunks = sorted(tmp_path.glob("*-*.parquet"), key=lambda path: int(path.stem.split("-")[0]))
-    tables = {query: tmp_path / f"{query}.parquet" for query in queries}
-    return gather(chunks, n_models, tables, tmp_path / "performance.parquet", allowed)
+    for query in queries:
+        gather(chunks, n_models, query, tmp_path / f"{query}.parquet", allowed)
+    return performance(chunks, n_models, tmp_path / "performance.parquet", allowed)
 
 
 def test_chunks_join_in_order(tmp_path) -> None:
@@ -60,16 +63,18 @@ def test_a_failed_model_costs_its_pair(tmp_path) -> None:
     assert read_confidences(tmp_path / "clean.parquet").models.tolist() == [0, 1, 2, 3, 6, 7]
     assert set(read_table(tmp_path / "performance.parquet", "performance")["model"]) == {0, 1, 2, 3, 6, 7}
     assert metadata(tmp_path / "clean.parquet", "confidences")["failed"] == {"5": "the loss is not finite at step 7"}
-    with pytest.raises(UserError, match="1 of 4 pairs have a failed target model, and max_failed_pairs allows 0"):
-        run(tmp_path, allowed=0)
+    for queries in (["clean"], []):  # the first fault is that of a query's table, or that of the performance
+        with pytest.raises(UserError, match="1 of 4 pairs have a failed target model, and max_failed_pairs allows 0"):
+            run(tmp_path, allowed=0, queries=queries)
 
 
 @pytest.mark.parametrize(("key", "value"), [("data_hash", "e"), ("recipe", {"seed": 2})])
 def test_chunks_of_different_origin_are_refused(tmp_path, key: str, value: object) -> None:
     chunk(tmp_path / "0-3.parquet", range(4))
     chunk(tmp_path / "4-7.parquet", range(4, 8), **{key: value})
-    with pytest.raises(UserError, match=r"4-7\.parquet comes from another"):
-        run(tmp_path)
+    for queries in (["clean"], []):
+        with pytest.raises(UserError, match=r"4-7\.parquet comes from another"):
+            run(tmp_path, queries=queries)
 
 
 def test_missing_models_are_named(tmp_path) -> None:
@@ -79,6 +84,24 @@ def test_missing_models_are_named(tmp_path) -> None:
     assert not (tmp_path / "clean.parquet").exists()
     with pytest.raises(UserError, match="hold no 'third' answers of target model 0"):
         run(tmp_path, 4, queries=["third"])
+
+
+def test_the_command_line_tells_of_failed_models_once(tmp_path) -> None:
+    chunk(tmp_path / "0-7.parquet", range(8), failed={5: "the loss is not finite at step 7"})
+    shared = ["--n-models", "8", "--max-failed-pairs", "1"]
+    quiet = CliRunner().invoke(
+        main,
+        ["gather", *shared, "--query", "other", "--output", f"{tmp_path}/other.parquet", f"{tmp_path}/0-7.parquet"],
+    )
+    told = CliRunner().invoke(
+        main, ["performance", *shared, "--output", f"{tmp_path}/performance.parquet", f"{tmp_path}/0-7.parquet"]
+    )
+    assert (quiet.exit_code, quiet.output) == (0, "")
+    assert told.output.splitlines() == [
+        "target model 5 failed: the loss is not finite at step 7", "1 of 4 pairs are left out of the audit"
+    ]  # fmt: skip
+    assert read_confidences(tmp_path / "other.parquet").models.tolist() == [0, 1, 2, 3, 6, 7]
+    assert len(read_table(tmp_path / "performance.parquet", "performance")) == 6
 
 
 def test_the_table_is_plain_for_others(tmp_path) -> None:

@@ -13,15 +13,17 @@ import pandas as pd
 import pytest
 import torch
 
+from tailrisk.config.architectures import Logistic, TabularResNet
 from tailrisk.config.base import canonical
-from tailrisk.config.recipe import Logistic, Recipe, TabularResNet, Training
+from tailrisk.config.recipe import Recipe, Training
 from tailrisk.config.sources import BreastCancer, Simulated
+from tailrisk.config.study import Running
 from tailrisk.datasets.contract import data_hash, open_prepared
 from tailrisk.datasets.prepare import prepare
 from tailrisk.errors import UserError
 from tailrisk.membership import membership
 from tailrisk.tables import metadata, read_table, write_json, write_table
-from tailrisk.training import engine
+from tailrisk.training import engine, trainer
 from tailrisk.training.halves import record_members, training_rows
 from tailrisk.training.job import Outcome, run_chunk
 from tailrisk.training.progress import Progress
@@ -96,7 +98,9 @@ def test_the_chunk_holds_every_model_and_audit_record(dataset: Path, whole: Path
 
 @pytest.mark.parametrize("stack_size", [1, 3])
 def test_splitting_a_chunk_changes_no_confidence(dataset: Path, whole: Path, tmp_path: Path, stack_size: int) -> None:
-    parts = [chunk(dataset, tmp_path, part, stack_size=stack_size)[0] for part in (range(4), range(4, 8))]
+    parts = [
+        chunk(dataset, tmp_path, part, running=Running(stack_size=stack_size))[0] for part in (range(4), range(4, 8))
+    ]
     joined = pd.concat([read_table(part, "chunk") for part in parts], ignore_index=True)
     pd.testing.assert_frame_equal(joined, read_table(whole, "chunk"), check_categorical=False, check_exact=True)
     served_all, outcome = chunk(dataset, tmp_path, range(8))
@@ -107,9 +111,10 @@ def test_splitting_a_chunk_changes_no_confidence(dataset: Path, whole: Path, tmp
 JOB = """
 import sys
 from pathlib import Path
+from tailrisk.config.study import Running
 from tailrisk.training.job import run_chunk
 data, recipe, queries, store, output = sys.argv[1:]
-run_chunk(Path(data), recipe, queries, range(8), Path(store), Path(output), stack_size=2)
+run_chunk(Path(data), recipe, queries, range(8), Path(store), Path(output), Running(stack_size=2))
 """
 
 
@@ -139,9 +144,45 @@ def test_an_interrupted_job_resumes_where_it_was(
     assert not output.exists()
     if number == signal.SIGTERM:
         assert not list(tmp_path.rglob("*.tmp"))
+        assert len(list(store.rglob("checkpoint.pt"))) in {0, 2}  # 0 where it was between two stacks
     resumed = run_chunk(dataset, recipe(**SLOW), QUERIES, range(8), store, output, progress=None)
     assert (resumed.served, resumed.trained) == (finished, 8 - finished)
     assert output.read_bytes() == undisturbed.read_bytes()
+    assert not list(store.rglob("checkpoint.pt"))
+
+
+def test_a_training_is_saved_every_few_minutes_and_goes_on_from_there(
+    dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed right after its third save: the resumed job takes the remaining steps only, in a stack of another size."""
+    saves = []
+
+    def killed(self: trainer._Observer, saved: list[engine.Saved]) -> None:
+        save(self, saved)
+        saves.append(saved[0].step)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+
+    save = trainer._Observer.save
+    monkeypatch.setattr(trainer._Observer, "save", killed)
+    running = Running(stack_size=8, checkpoint_minutes=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=running)
+    assert saves == [1, 2, 3]
+    damaged = next((tmp_path / "store").rglob("5/checkpoint.pt"))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    monkeypatch.setattr(trainer._Observer, "save", save)
+    steps = []
+    step = engine.Optimizer.step
+
+    def counted(self: engine.Optimizer, gradients: torch.Tensor, rate: float, number: int) -> None:
+        steps.append((len(gradients), number))
+        step(self, gradients, rate, number)
+
+    monkeypatch.setattr(engine.Optimizer, "step", counted)
+    output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=4))
+    assert output.read_bytes() == undisturbed.read_bytes()
+    assert [first for first in steps if first[1] in {0, 3}] == [(4, 3), (3, 3), (1, 0), (1, 3)]
 
 
 def test_damaged_files_are_trained_again(
@@ -168,6 +209,91 @@ def test_a_new_query_asks_the_same_models_again(dataset: Path, whole: Path, tmp_
     for name in ("again", "clean"):
         part = frame[frame["query"] == name].reset_index(drop=True)
         assert np.array_equal(part["confidence"], expected["confidence"])
+
+
+def test_new_queries_are_asked_of_kept_weights(dataset: Path, whole: Path, tmp_path: Path) -> None:
+    """Weights kept: nothing is trained again. Not kept: the same models are trained again, to the same answers."""
+    hidden = {"kind": "redacted", "hidden": ["mean radius"], "fill": "median"}
+    both = canonical({"clean": {"kind": "clean"}, "part": {"known": None, "hidden_region": None, **hidden}})
+    results = {}
+    for keep in (True, False):
+        folder = tmp_path / str(keep)
+        chunk(dataset, folder, range(8), running=Running(keep_weights=keep))
+        assert bool(list(folder.rglob("weights.pt"))) == keep
+        before = {path: path.stat().st_mtime_ns for path in (folder / "store").rglob("*.parquet")}
+        results[keep], outcome = chunk(dataset, folder, range(8), queries=both, running=Running(keep_weights=keep))
+        assert (outcome.served, outcome.asked, outcome.trained) == ((0, 8, 0) if keep else (0, 0, 8))
+        assert all(path.stat().st_mtime_ns == then for path, then in before.items())  # old answers stay
+        assert chunk(dataset, folder, range(8), queries=both)[1].served == 8
+    assert results[True].read_bytes() == results[False].read_bytes()
+    frame, expected = read_table(results[True], "chunk"), read_table(whole, "chunk")
+    clean, part = (frame[frame["query"] == name].reset_index(drop=True) for name in ("clean", "part"))
+    assert np.array_equal(clean["confidence"], expected["confidence"])
+    assert np.abs(part["confidence"] - clean["confidence"]).max() > 0.1
+
+
+def test_retraining_that_gives_other_answers_is_said(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on other hardware: answers that are there stay, and a warning names the model."""
+    output, _ = chunk(dataset, tmp_path, range(2))
+    before = read_table(output, "chunk")
+    both = canonical({"clean": {"kind": "clean"}, "part": {"kind": "redacted", "hidden": ["mean radius"]}})
+    rate = engine.learning_rate
+    monkeypatch.setattr(engine, "learning_rate", lambda *arguments: rate(*arguments) * 1.01)
+    again, _ = chunk(dataset, tmp_path, range(2), queries=both)
+    after = read_table(again, "chunk")
+    assert np.array_equal(after.loc[after["query"] == "clean", "confidence"], before["confidence"])
+    assert "target model 0 was trained again on another machine or library" in caplog.text
+
+
+def test_out_of_memory_halves_the_stack(
+    dataset: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = []
+
+    def small_device(training, data, models, *rest, **options):
+        sizes.append(len(models))
+        if len(models) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return engine.train(training, data, models, *rest, **options)
+
+    monkeypatch.setattr(trainer, "train", small_device)
+    output, _ = chunk(dataset, tmp_path, range(8), running=Running(stack_size=8))
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert output.read_bytes() == whole.read_bytes()
+    assert "out of memory with 8 models at once: going on with 4" in capsys.readouterr().out
+
+
+def test_no_memory_for_one_model_is_a_sentence(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*arguments, **options):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(trainer, "train", no_memory)
+    with pytest.raises(UserError, match=r"too small for one target model .* raise recipe\.accumulation"):
+        chunk(dataset, tmp_path, range(2))
+
+
+def test_a_failed_model_is_tried_once_more_where_the_recipe_allows(dataset: Path, tmp_path: Path) -> None:
+    wild = {"optimizer": "sgd", "learning_rate": 1e30}
+    output, outcome = chunk(dataset, tmp_path, range(4), recipe=recipe(**wild, retry=1e-33))
+    assert (outcome.trained, outcome.failed) == (4, 0)
+    stamp = metadata(output, "chunk")
+    assert (stamp["failed"], stamp["retried"]) == ({}, [0, 1, 2, 3])
+    frame = read_table(output, "chunk")
+    slow, _ = chunk(dataset, tmp_path / "slow", range(4), recipe=recipe(**wild | {"learning_rate": 1e-3}))
+    np.testing.assert_allclose(frame["confidence"], read_table(slow, "chunk")["confidence"], rtol=1e-5)
+    output, outcome = chunk(dataset, tmp_path / "twice", range(4), recipe=recipe(**wild, retry=0.5))
+    assert outcome.failed == 4
+    assert chunk(dataset, tmp_path / "twice", range(4), recipe=recipe(**wild, retry=0.5))[1].served == 4
+
+
+def test_recipes_that_do_not_fit_the_records_are_sentences(dataset: Path, tmp_path: Path) -> None:
+    network = {"architecture": "wide_resnet", "depth": 10, "width": 1}
+    with pytest.raises(UserError, match="wide_resnet"):
+        chunk(dataset, tmp_path, range(2), recipe=recipe(network))
+    with pytest.raises(UserError, match="weak"):
+        chunk(dataset, tmp_path, range(2), recipe=recipe(augmentation="weak"))
 
 
 def test_failed_models_are_named_and_have_no_rows(dataset: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tailrisk.config.recipe import Logistic, TabularResNet
+from tailrisk.config.architectures import Logistic, TabularResNet
 from tailrisk.models import build, capacity
 from tailrisk.models.stacked import StackedLayerNorm, StackedLinear, padded
 
@@ -59,7 +59,7 @@ def spread(parameters, seed: int) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=["logistic", "width17", "width32"])
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_logits_and_gradients_equal_a_plain_module(spec, n_outputs: int) -> None:
-    stacked = build(spec, 31, n_outputs, seeds=[5, 6, 7])
+    stacked = build(spec, (31,), n_outputs, seeds=[5, 6, 7])
     spread(stacked.parameters(), 0)
     x = torch.randn(3, 13, 31, generator=torch.Generator().manual_seed(1))
     wide = torch.zeros(3, 13, padded(31))
@@ -72,7 +72,7 @@ def test_logits_and_gradients_equal_a_plain_module(spec, n_outputs: int) -> None
         expected = single(x[slot])
         torch.testing.assert_close(logits[slot], expected, rtol=1e-5, atol=1e-5)
         (expected**2).sum().backward()
-        gradients = build(spec, 31, n_outputs, seeds=[0, 0, 0])
+        gradients = build(spec, (31,), n_outputs, seeds=[0, 0, 0])
         for source, target in zip(stacked.parameters(), gradients.parameters(), strict=True):
             target.data = source.grad
         of_slot = plain(spec, 31, n_outputs)
@@ -85,22 +85,29 @@ def test_logits_and_gradients_equal_a_plain_module(spec, n_outputs: int) -> None
 @pytest.mark.parametrize(("n_features", "n_outputs"), [(31, 1), (16, 5)])
 def test_capacity_is_the_number_of_parameters(spec, n_features: int, n_outputs: int) -> None:
     expected = sum(parameter.numel() for parameter in plain(spec, n_features, n_outputs).parameters())
-    assert capacity(spec, n_features, n_outputs) == expected
+    assert capacity(spec, (n_features,), n_outputs) == expected
 
 
 def test_capacity_of_the_papers_network() -> None:
     spec = TabularResNet(architecture="tabular_resnet", width=300, depth=6)
     by_hand = 64 * 300 + 300 + 6 * (2 * 300 + 2 * (300 * 300 + 300)) + 2 * 300 + 300 + 1
-    assert capacity(spec, 64, 1) == by_hand
+    assert capacity(spec, (64,), 1) == by_hand
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=["logistic", "width17", "width32"])
 def test_initial_weights_depend_on_the_own_seed_alone(spec) -> None:
-    together, alone = build(spec, 31, 1, seeds=[1, 2, 3]), build(spec, 31, 1, seeds=[2])
+    together, alone = build(spec, (31,), 1, seeds=[1, 2, 3]), build(spec, (31,), 1, seeds=[2])
     for many, one in zip(together.parameters(), alone.parameters(), strict=True):
         assert torch.equal(many[1], one[0])
     first = next(together.parameters())
     assert not torch.equal(first[0], first[1])
+
+
+def test_logistic_regression_takes_flattened_images() -> None:
+    spec = Logistic(architecture="logistic")
+    model = build(spec, (3, 5, 7), 2, seeds=[0, 1])
+    assert model(torch.zeros(1, 4, padded(3 * 5 * 7))).shape == (2, 4, 2)
+    assert capacity(spec, (3, 5, 7), 2) == 2 * (3 * 5 * 7 + 1)
 
 
 def test_initial_weights_are_those_of_torch_linear() -> None:

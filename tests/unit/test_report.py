@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from audited_study import CAPACITIES, finished, patient_ids
+from click.testing import CliRunner
 
 from tailrisk.attacks.roc import roc_summary
+from tailrisk.cli import main
 from tailrisk.errors import UserError
 from tailrisk.report.audited import Audited, Controls, load
 from tailrisk.report.context import inline_svg, warnings
@@ -199,6 +201,54 @@ def test_counts_by_rank_auc_stand_in_the_details(context, page: str) -> None:
     ])  # fmt: skip
 
 
+def test_access_tables_equal_those_on_disk(context, page: str) -> None:
+    tables = Page(page).tables
+    for comparison, (name, files) in zip(context.access, finished().access.items(), strict=True):
+        table = read_table(files.table, "access")
+        full, part = tables[f"access-{name}"][2:]
+        for cells, query in ((full, "clean"), (part, "arrival")):
+            rows = table[(table["query"] == query) & table["threshold"].isin([0.8, 0.9, 0.95])]
+            first = query == "clean"
+            assert cells[0].endswith(f"query {query}")
+            assert cells[1:4] == ["300", number(rows["aggregate_auc"].iloc[0]),
+                                  "–" if first else number(rows["rank_correlation"].iloc[0], 2)]  # fmt: skip
+            assert cells[4:] == [
+                text
+                for row in rows.to_dict("records")
+                for text in (str(row["vulnerable"]), "–" if first else str(row["still_vulnerable"]),
+                             "–" if first else str(row["newly_vulnerable"]))
+            ]  # fmt: skip
+        assert full[0].startswith("the whole record")
+        assert part[0].startswith("only age and pulse, the rest filled with another patient's values")
+        assert f"<li>{comparison.sentences[0].replace(chr(39), '&#39;')}</li>" in page
+    assert [comparison.open for comparison in context.access] == [False, False, True]  # that of the headline
+
+
+def test_no_word_of_access_where_nothing_is_compared(context, page: str) -> None:
+    assert "What the attacker knows" in page
+    assert "What the attacker knows" not in render(dataclasses.replace(context, access=[]))
+
+
+def test_details_name_the_query_of_each_experiment(page: str) -> None:
+    assert page.count("Asked with the whole record (query clean).") == 3
+
+
+def test_the_stage_finds_everything_and_keeps_the_order_of_the_configuration(tmp_path: Path) -> None:
+    study = finished()
+    assert sorted(study.study.queries) != list(study.study.queries)
+    arguments = ["--page", str(tmp_path / "report.html"), "--headlines", str(tmp_path / "headlines.json")]
+    done = CliRunner().invoke(
+        main, ["report", "--results", str(study.results), "--study", study.study.model_dump_json(), *arguments]
+    )
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("Asked with the whole record (query clean).") == 3
+    tables = Page(page).tables
+    assert [list(tables)[i] for i in (0, 1)] == ["summary-table", None]
+    compared = [name for name in tables if name and name.startswith("access-")]
+    assert compared == [f"access-{name}" for name in study.files]
+
+
 def test_texts_are_escaped(page: str) -> None:
     assert "<h1>Audit of the &lt;test&gt; hospital</h1>" in page
     assert "title: &lt;b&gt;" in page
@@ -221,7 +271,7 @@ def test_only_the_most_exposed_experiment_is_unfolded_among_many(context) -> Non
         )
         for i in range(59)
     ]  # fmt: skip
-    many = render(dataclasses.replace(context, views=[wide, *others]))
+    many = render(dataclasses.replace(context, views=[wide, *others], access=[]))
     parsed = Page(many)
     assert parsed.open_details == 1
     assert len(parsed.tables["summary-table"]) == 62

@@ -15,8 +15,8 @@ from tailrisk.report.page import write_report
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: the page cannot be opened in a browser")
 HEADINGS = (
-    "How many patients are exposed", "What was audited", "Larger models", "Each experiment", "Method in short",
-    "What these figures do not say", "Provenance",
+    "How many patients are exposed", "What was audited", "Larger models", "What the attacker knows", "Each experiment",
+    "Method in short", "What these figures do not say", "Provenance",
 )  # fmt: skip
 
 
@@ -38,15 +38,15 @@ def chromium(page: Path, *options: str) -> str:
 def test_headings_and_figures_are_in_the_document_the_browser_built(page: Path) -> None:
     document = chromium(page, "--dump-dom")
     assert [heading for heading in HEADINGS if f"<h2>{heading}</h2>" not in document] == []
-    assert len(re.findall(r"<svg\b", document)) == 8  # two for each of three experiments, two of the comparison
-    assert document.count("<details") == 4
+    assert len(re.findall(r"<svg\b", document)) == 11  # three for each of three experiments, two of their capacities
+    assert document.count("<details") == 7
 
 
 def test_screenshot_shows_text_and_coloured_figures(page: Path) -> None:
     shot = page.parent / "page.png"
-    chromium(page, f"--screenshot={shot}", "--window-size=1240,4000")
+    chromium(page, f"--screenshot={shot}", "--window-size=1240,6000")
     pixels = imread(shot)[..., :3]
-    assert pixels.shape[:2] == (4000, 1240)
+    assert pixels.shape[:2] == (6000, 1240)
     blank_rows = (pixels > 0.99).all(axis=(1, 2))
     assert blank_rows.mean() < 0.75
     for colour in (

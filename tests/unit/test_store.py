@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailrisk.config.recipe import Clean, Logistic, Recipe, Training
-from tailrisk.training.store import Finished, Store, served
+from tailrisk.config.architectures import Logistic
+from tailrisk.config.queries import Clean
+from tailrisk.config.recipe import Recipe, Training
+from tailrisk.training.store import Finished, Store, lacks
 
 QUERY = Clean(kind="clean")
 ROWS = np.array([0, 2, 5, 9], dtype=np.int32)
@@ -29,9 +31,9 @@ def files(root: Path, pattern: str) -> Path:
 
 
 def test_gives_back_what_was_put(store: Store) -> None:
-    assert not served(store, 3, [QUERY], ROWS)
+    assert lacks(store, 3, [QUERY], ROWS)
     store.put(3, ROWS, [(QUERY, SCORES)], NOTE)
-    assert served(store, 3, [QUERY], ROWS)
+    assert not lacks(store, 3, [QUERY], ROWS)
     assert store.finished(3) == NOTE
     answers = store.answers(3, QUERY, ROWS)
     assert answers is not None
@@ -45,7 +47,7 @@ def test_a_failed_model_is_finished_without_answers(store: Store) -> None:
     note = Finished("loss not finite in step 3", 31, [], 140, 0.5, {})
     store.put(3, ROWS, [], note)
     assert store.finished(3) == note
-    assert served(store, 3, [QUERY], ROWS)
+    assert not lacks(store, 3, [QUERY], ROWS)
 
 
 def test_recipe_and_data_keep_models_apart(store: Store, tmp_path: Path) -> None:
@@ -65,10 +67,10 @@ def test_truncated_files_count_as_absent(
     path = files(tmp_path, pattern)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert not served(store, 3, [QUERY], ROWS)
+    assert lacks(store, 3, [QUERY], ROWS)
     assert "is damaged and will be made again" in caplog.text
     store.put(3, ROWS, [(QUERY, SCORES)], NOTE)
-    assert served(store, 3, [QUERY], ROWS)
+    assert not lacks(store, 3, [QUERY], ROWS)
 
 
 def test_a_changed_byte_in_the_answers_is_noticed(store: Store, tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_an_interrupted_put_is_not_finished(store: Store, tmp_path: Path, monkey
         patch.setattr("tailrisk.training.store.write_json", full)
         with pytest.raises(OSError, match="No space left"):
             store.put(3, ROWS, [(QUERY, SCORES)], NOTE)
-    assert not served(store, 3, [QUERY], ROWS)
+    assert lacks(store, 3, [QUERY], ROWS)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -103,7 +105,7 @@ def test_readers_never_see_half_a_file_while_two_write(store: Store) -> None:
 
     def read() -> None:
         while not stop.is_set():
-            if not served(store, 3, [QUERY], ROWS):
+            if lacks(store, 3, [QUERY], ROWS):
                 wrong.append(3)
 
     reader = threading.Thread(target=read)

@@ -55,14 +55,15 @@ def test_full_disk(tmp_path) -> None:
         assert not list((small / "x").glob(".*.tmp"))
 
 
-@pytest.mark.parametrize("size", ["8k", "20k"])
-def test_full_disk_while_a_table_is_written(finished, tmp_path, size: str) -> None:
+@pytest.mark.parametrize("stage", [["gather", "--query", "clean"], ["performance"]])
+def test_full_disk_while_a_table_is_written(finished, tmp_path, stage: list[str]) -> None:
     chunks = [str(finished.folder / f"results/targets/size.bc.lr/{chunk}.parquet") for chunk in ("0-3", "4-7")]
-    with mounted(tmp_path / "small", f"size={size}") as small:
-        tables = ["--confidences", f"clean={small / 'clean.parquet'}", "--performance", str(small / "p.parquet")]
-        done = cli("gather", "--n-models", "8", "--max-failed-pairs", "0", *tables, *chunks)
+    with mounted(tmp_path / "small", "size=8k") as small:
+        (small / "filler").write_bytes(bytes(8192 if stage == ["performance"] else 1))  # its table is a small one
+        limits = ["--n-models", "8", "--max-failed-pairs", "0"]
+        done = cli(*stage, *limits, "--output", str(small / "table.parquet"), *chunks)
         assert "the disk is full" in one_sentence(done)
-        assert not list(small.iterdir())
+        assert [path.name for path in small.iterdir()] == ["filler"]
 
 
 def test_unwritable_results(tmp_path) -> None:

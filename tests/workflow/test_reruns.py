@@ -21,7 +21,7 @@ def training(*experiments: str, chunks: list[str] = CHUNKS) -> dict[str, list[st
 
 
 def gathering(*experiments: str) -> dict[str, list[str]]:
-    return {"gather": list(experiments)}
+    return {"gather": [f"{experiment}, clean" for experiment in experiments], "performance": list(experiments)}
 
 
 def drawing(*experiments: str) -> dict[str, list[str]]:
@@ -125,10 +125,43 @@ def test_another_name_for_a_query_asks_again(study) -> None:
     planned = study.planned()
     assert planned["train"] == training(*ALL)["train"]
     assert "prepare" not in planned
-    study.run("confidences")
+    assert planned["access"] == planned["access_figures"] == ALL
+    study.run()
     assert set(study.served().values()) == {(4, 0)}  # the same question has been answered before
     again = pd.read_parquet(study.folder / "results/confidences/size.bc.net/again.parquet")
     assert again.equals(pd.read_parquet(study.folder / "results/confidences/size.bc.net/clean.parquet"))
+    compared = pd.read_parquet(study.folder / "results/compare/access/size.bc.net.parquet")
+    assert compared["query"].unique().tolist() == ["clean", "again"]
+    assert compared["still_vulnerable"].equals(compared["vulnerable"])
+    assert np.allclose(compared["rank_correlation"], 1)
+    page = (study.folder / "results/report.html").read_text()
+    assert page.count("Asked with the whole record (query clean).") == len(ALL)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_new_query_is_asked_of_the_same_models(study, keep: bool) -> None:
+    """Kept weights are asked; else models are trained again. Either way old answers stay, and only one entry pays."""
+    study.study["running"] = {"keep_weights": keep}
+    if keep:
+        shutil.rmtree(study.folder / "results/store")
+        study.run("--forcerun", "train", "--until", "train")
+    study.study["queries"] = {"clean": {"kind": "clean"}, "part": {"kind": "redacted", "hidden": ["mean radius"]}}
+    study.study["experiments"]["mine"]["queries"] = "clean"
+    planned = study.planned()
+    assert planned["train"] == training("size.bc.lr", "size.bc.net")["train"]
+    assert planned["access"] == ["size.bc.lr", "size.bc.net"]
+    before = study.table("audit/size.bc.net/clean/patients.parquet")
+    study.run()
+    logs = (study.folder / "results/logs/train/size.bc.net/0-3.log").read_text()
+    assert ("4 asked again, 0 trained" if keep else "0 served from the store, 4 trained") in logs
+    assert study.table("audit/size.bc.net/clean/patients.parquet") == before
+    assert study.table("audit/size.bc.net/part/patients.parquet") != before
+    assert study.planned() == {}
+
+
+def test_how_models_are_run_reruns_nothing(study) -> None:
+    study.study["running"] = {"stack_size": 2, "checkpoint_minutes": 1}
+    assert study.planned() == {}
 
 
 def test_a_group_variable_retrains_and_gathers_nothing(study) -> None:

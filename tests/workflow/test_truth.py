@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from tailrisk.audit.audit import Audit, AuditOptions, run_audit
+from tailrisk.config.architectures import TabularResNet
 from tailrisk.config.base import canonical
 from tailrisk.config.load import parse
-from tailrisk.config.recipe import Recipe, TabularResNet, Training
+from tailrisk.config.recipe import Recipe, Training
 from tailrisk.config.sources import AnySource
 from tailrisk.datasets.prepare import groups, prepare
 from tailrisk.stages.gather import gather

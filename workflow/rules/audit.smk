@@ -32,8 +32,4 @@ rule audit:
 
 rule audits:
     input:
-        expand(
-            "results/audit/{experiment}/{query}/summary.json",
-            experiment=plan.experiments,
-            query=plan.queries,
-        ),
+        plan.for_each_query("results/audit/{experiment}/{query}/summary.json"),

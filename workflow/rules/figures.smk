@@ -84,15 +84,56 @@ rule comparison_figures:
         "--output results/figures/compare/{wildcards.comparison}.{wildcards.query} 2>&1 | tee {log}"
 
 
+rule access_figures:
+    input:
+        lambda wildcards: expand(
+            "results/audit/{experiment}/{query}/{file}",
+            experiment=wildcards.experiment,
+            query=plan.experiment(wildcards.experiment).queries,
+            file=["summary.json", "survival.parquet"],
+        ),
+        card=lambda wildcards: f"results/datasets/{plan.experiment(wildcards.experiment).dataset}/card.json",
+    output:
+        report(
+            multiext(
+                "results/figures/compare/access/{experiment}/access", ".svg", ".png"
+            ),
+            caption="../report/access.rst",
+            category="What the attacker knows",
+        ),
+    log:
+        "results/logs/figures/compare/access/{experiment}.log",
+    benchmark:
+        "results/benchmarks/figures/compare/access/{experiment}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        queries=lambda wildcards: plan.experiment(wildcards.experiment).asked,
+        audits=lambda wildcards: expand(
+            "--audit {query}=results/audit/{experiment}/{query}",
+            experiment=wildcards.experiment,
+            query=plan.experiment(wildcards.experiment).queries,
+        ),
+        code=plan.code("figures.write"),
+    shell:
+        "tailrisk access-figures --queries {params.queries:q} --card {input.card} {params.audits} "
+        "--output results/figures/compare/access/{wildcards.experiment} 2>&1 | tee {log}"
+
+
 rule figures:
     input:
-        expand(
-            "results/figures/{experiment}/{query}/aggregate_versus_patients.svg",
-            experiment=plan.experiments,
-            query=plan.queries,
+        plan.for_each_query(
+            "results/figures/{experiment}/{query}/aggregate_versus_patients.svg"
         ),
+        [
+            f"results/figures/compare/{comparison}.{query}/capacity.svg"
+            for comparison in plan.comparisons
+            for query in plan.comparison_queries(comparison)
+        ],
         expand(
-            "results/figures/compare/{comparison}.{query}/capacity.svg",
-            comparison=plan.comparisons,
-            query=plan.queries,
+            "results/figures/compare/access/{experiment}/access.svg",
+            experiment=plan.access,
         ),

@@ -3,20 +3,13 @@
 
 rule gather:
     input:
-        lambda wildcards: expand(
-            "results/targets/{experiment}/{chunk}.parquet",
-            experiment=wildcards.experiment,
-            chunk=plan.chunks(wildcards.experiment),
-        ),
+        lambda wildcards: plan.chunk_tables(wildcards.experiment),
     output:
-        confidences=expand(
-            "results/confidences/{{experiment}}/{query}.parquet", query=plan.queries
-        ),
-        performance="results/performance/{experiment}.parquet",
+        "results/confidences/{experiment}/{query}.parquet",
     log:
-        "results/logs/gather/{experiment}.log",
+        "results/logs/gather/{experiment}/{query}.log",
     benchmark:
-        "results/benchmarks/gather/{experiment}.tsv"
+        "results/benchmarks/gather/{experiment}/{query}.tsv"
     conda:
         "../../envs/analysis.yaml"
     resources:
@@ -25,21 +18,35 @@ rule gather:
     params:
         n_models=lambda wildcards: plan.experiment(wildcards.experiment).n_models,
         max_failed_pairs=plan.study.max_failed_pairs,
-        confidences=lambda wildcards: expand(
-            "--confidences {query}=results/confidences/{experiment}/{query}.parquet",
-            query=plan.queries,
-            experiment=wildcards.experiment,
-        ),
         code=plan.code("stages.gather"),
     shell:
         "tailrisk gather --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
-        "{params.confidences} --performance {output.performance} {input} 2>&1 | tee {log}"
+        "--query {wildcards.query} --output {output} {input} 2>&1 | tee {log}"
+
+
+rule performance:
+    input:
+        lambda wildcards: plan.chunk_tables(wildcards.experiment),
+    output:
+        "results/performance/{experiment}.parquet",
+    log:
+        "results/logs/performance/{experiment}.log",
+    benchmark:
+        "results/benchmarks/performance/{experiment}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        n_models=lambda wildcards: plan.experiment(wildcards.experiment).n_models,
+        max_failed_pairs=plan.study.max_failed_pairs,
+        code=plan.code("stages.gather"),
+    shell:
+        "tailrisk performance --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
+        "--output {output} {input} 2>&1 | tee {log}"
 
 
 rule confidences:
     input:
-        expand(
-            "results/confidences/{experiment}/{query}.parquet",
-            experiment=plan.experiments,
-            query=plan.queries,
-        ),
+        plan.for_each_query("results/confidences/{experiment}/{query}.parquet"),

@@ -13,6 +13,7 @@ rule prepare:
         "results/benchmarks/prepare/{dataset}.tsv"
     conda:
         "../../envs/analysis.yaml"
+    threads: 8
     resources:
         mem_mb=8000,
         runtime=240,
@@ -46,6 +47,11 @@ rule groups:
     shell:
         "tailrisk groups --name {wildcards.dataset} --source {params.source:q} "
         "--dataset results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
+
+
+rule datasets:
+    input:
+        expand("results/datasets/{dataset}/card.json", dataset=plan.datasets),
 
 
 rule baseline:

@@ -5,12 +5,12 @@ rule report:
     input:
         rules.figures.input,
         expand("results/performance/{experiment}.parquet", experiment=plan.experiments),
-        expand(
-            "results/audit/{experiment}/{query}/{file}",
-            experiment=plan.experiments,
-            query=plan.queries[0],
-            file=["summary.json", "patients.parquet", "subgroups.parquet"],
-        ),
+        [
+            f"results/audit/{experiment.name}/{experiment.queries[0]}/{file}"
+            for experiment in plan.experiments.values()
+            for file in ["summary.json", "patients.parquet", "subgroups.parquet"]
+        ],
+        expand("results/compare/access/{experiment}.parquet", experiment=plan.access),
         expand(
             "results/datasets/{dataset}/{file}",
             dataset=plan.datasets,
@@ -31,7 +31,8 @@ rule report:
         mem_mb=2000,
         runtime=30,
     params:
-        study=lambda wildcards: plan.text,
+        # Not in canonical order: the page follows the configuration, and an experiment's first query heads it.
+        study=lambda wildcards: plan.page,
         code=plan.code("stages.report"),
         templates=plan.templates,
     shell:

@@ -21,7 +21,7 @@ rule train:
         runtime=240,
     params:
         recipe=lambda wildcards: plan.experiment(wildcards.experiment).recipe,
-        queries=lambda wildcards: plan.asked,
+        queries=lambda wildcards: plan.experiment(wildcards.experiment).asked,
     shell:
         "tailrisk train --dataset $(dirname {input.records}) --recipe {params.recipe:q} --queries {params.queries:q} "
         "--models {wildcards.chunk} --store results/store "

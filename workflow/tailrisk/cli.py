@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from tailrisk.config.base import canonical
 from tailrisk.config.load import load_study, parse
+from tailrisk.config.queries import AnyQuery
 from tailrisk.config.sources import AnySource
+from tailrisk.config.study import Running
 from tailrisk.errors import UserError
 
 PATH = click.Path(path_type=Path)
@@ -102,9 +105,11 @@ def baseline(dataset: Path, seed: int, output: Path) -> None:
 @click.option("--queries", required=True, help="Canonical JSON of the queries by name.")
 @click.option("--models", required=True, help="Target models, first-last.")
 @click.option("--store", type=PATH, required=True)
+@click.option(
+    "--running", default=canonical(Running()), envvar="TAILRISK_RUNNING", help="Canonical JSON of how models are run."
+)
 @click.option("--provenance", type=PATH, required=True)
 @click.option("--output", type=PATH, required=True)
-@click.option("--stack-size", type=int, help="Target models trained at once; measured for the device by default.")
 @click.option("--device", help="Torch device; the GPU by default where there is one.")
 def train(
     dataset: Path,
@@ -112,34 +117,40 @@ def train(
     queries: str,
     models: str,
     store: Path,
+    running: str,
     provenance: Path,
     output: Path,
-    stack_size: int | None,
     device: str | None,
 ) -> None:
     """Train the target models of a chunk that the store lacks, and write their answers."""
     from tailrisk.stages.train import train as run
 
-    run(dataset, recipe, queries, models, store, provenance, output, stack_size, device)
+    run(dataset, recipe, queries, models, store, running, provenance, output, device)
 
 
 @main.command()
 @click.option("--n-models", type=int, required=True)
 @click.option("--max-failed-pairs", type=int, required=True)
-@click.option("--confidences", required=True, help="QUERY=PATH, once a query.", **named_paths)
-@click.option("--performance", type=PATH, required=True)
+@click.option("--query", required=True)
+@click.option("--output", type=PATH, required=True)
 @click.argument("chunks", nargs=-1, type=PATH, required=True)
-def gather(
-    n_models: int,
-    max_failed_pairs: int,
-    confidences: dict[str, Path],
-    performance: Path,
-    chunks: tuple[Path, ...],
-) -> None:
-    """Join the chunks of an experiment."""
+def gather(n_models: int, max_failed_pairs: int, query: str, output: Path, chunks: tuple[Path, ...]) -> None:
+    """Join the confidences that the chunks of an experiment hold of one query."""
     from tailrisk.stages.gather import gather as run
 
-    for line in run(list(chunks), n_models, confidences, performance, max_failed_pairs):
+    run(list(chunks), n_models, query, output, max_failed_pairs)
+
+
+@main.command()
+@click.option("--n-models", type=int, required=True)
+@click.option("--max-failed-pairs", type=int, required=True)
+@click.option("--output", type=PATH, required=True)
+@click.argument("chunks", nargs=-1, type=PATH, required=True)
+def performance(n_models: int, max_failed_pairs: int, output: Path, chunks: tuple[Path, ...]) -> None:
+    """Join the performance of the target models of an experiment, and tell which of them failed."""
+    from tailrisk.stages.gather import performance as run
+
+    for line in run(list(chunks), n_models, output, max_failed_pairs):
         click.echo(line)
 
 
@@ -172,6 +183,19 @@ def capacity(audit: dict[str, Path], performance: dict[str, Path], output: Path)
 
 
 @main.command()
+@click.option("--experiment", required=True)
+@click.option("--queries", required=True, help="Canonical JSON of the queries by name.")
+@click.option("--audit", required=True, help="QUERY=FOLDER, once a query, full access first.", **named_paths)
+@click.option("--output", type=PATH, required=True)
+def access(experiment: str, queries: str, audit: dict[str, Path], output: Path) -> None:
+    """Compare the queries of an experiment on the same patients."""
+    from tailrisk.compare.access import write_access
+
+    kinds = {name: query["kind"] for name, query in json.loads(queries).items()}
+    write_access(experiment, kinds, audit, output)
+
+
+@main.command()
 @click.option("--audit", type=PATH, required=True)
 @click.option("--output", type=PATH, required=True)
 def figures(audit: Path, output: Path) -> None:
@@ -190,6 +214,18 @@ def comparison_figures(table: Path, audit: dict[str, Path], output: Path) -> Non
     from tailrisk.figures.write import write_comparison_figures
 
     write_comparison_figures(table, audit, output)
+
+
+@main.command("access-figures")
+@click.option("--queries", required=True, help="Canonical JSON of the queries by name.")
+@click.option("--card", type=PATH, required=True, help="Card of the dataset.")
+@click.option("--audit", required=True, help="QUERY=FOLDER, once a query, full access first.", **named_paths)
+@click.option("--output", type=PATH, required=True)
+def access_figures(queries: str, card: Path, audit: dict[str, Path], output: Path) -> None:
+    """Draw the figures of one comparison of queries."""
+    from tailrisk.figures.write import write_access_figures
+
+    write_access_figures(parse(dict[str, AnyQuery], json.loads(queries), "queries"), card, audit, output)
 
 
 @main.command()
@@ -235,6 +271,19 @@ def check(config: Path) -> None:
             raise UserError(
                 f"the source of '{name}' has changed since {folder} was prepared: run snakemake with --forcerun prepare"
             )
+
+
+@main.command()
+@click.argument("config", type=PATH, default=Path("config/config.yaml"))
+@click.option("--results", type=PATH, default=Path("results"), show_default=True, help="Folder of the results.")
+@click.option("--device", help="Torch device; the GPU by default where there is one.")
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="Time that the calibration may take.")
+def plan(config: Path, results: Path, device: str | None, seconds: float) -> None:
+    """Say, before anything runs, what a study will cost on this device: models, hours, disk and memory."""
+    from tailrisk.stages.plan import plan as run
+
+    for line in run(config, results, device, seconds):
+        click.echo(line)
 
 
 @main.command()

@@ -64,6 +64,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         "experiment:str model:str capacity:i64 metric:cat performance:f64 performance_sd:f64 threshold:f64 "
         "patients:i64 n:i64 share:f64 low:f64 high:f64 expected_by_chance:f64 vulnerable:i64 certain:i64 debiased:i64"
     ),
+    "access": _schema(
+        "experiment:str query:str kind:cat threshold:f64 patients:i64 n:i64 share:f64 low:f64 high:f64 "
+        "expected_by_chance:f64 vulnerable:i64 still_vulnerable:i64 newly_vulnerable:i64 certain:i64 debiased:i64 "
+        "aggregate_auc:f64 rank_correlation:f64"
+    ),
 }
 """Columns of every table. Group variables may follow in `groups` and `audit_patients`, and `control` in `records`."""
 

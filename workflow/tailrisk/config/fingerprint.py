@@ -58,8 +58,17 @@ def _imports(module: str) -> Iterator[str]:
 
 @cache
 def _tree_hash(module: str) -> str:
+    return _hash(_tree(module))
+
+
+def source_hash(source: str) -> str:
+    """Hash of Python source code without docstrings, comments and positions."""
+    return _hash(ast.parse(source))[:16]
+
+
+def _hash(tree: ast.Module) -> str:
     digest = hashlib.sha256()
-    for token in _tokens(_tree(module)):
+    for token in _tokens(tree):
         digest.update(token.encode())
         digest.update(b"\0")
     return digest.hexdigest()

@@ -6,8 +6,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from tailrisk.config.architectures import AnyModel
 from tailrisk.config.base import suggestion
-from tailrisk.config.recipe import AnyModel
+from tailrisk.config.queries import AnyQuery
 from tailrisk.config.sources import AnySource
 from tailrisk.config.study import Study
 from tailrisk.errors import UserError
@@ -18,7 +19,7 @@ def _tags(union: Any, key: str) -> set[str]:
     return {get_args(model.model_fields[key].annotation)[0] for model in get_args(get_args(union)[0])}
 
 
-TAGS = _tags(AnyModel, "architecture") | _tags(AnySource, "source")
+TAGS = _tags(AnyModel, "architecture") | _tags(AnySource, "source") | _tags(AnyQuery, "kind")
 """Pydantic puts these into the place of a fault, where they are no keys of the configuration."""
 
 

@@ -8,7 +8,7 @@ from tailrisk.config.base import canonical
 from tailrisk.config.fingerprint import files_hash, fingerprint
 from tailrisk.config.load import parse
 from tailrisk.config.sources import AnySource
-from tailrisk.config.study import Experiment, Study, chunks, comparisons, experiments
+from tailrisk.config.study import Experiment, Study, access_comparisons, chunks, comparisons, experiments
 from tailrisk.errors import UserError
 
 AUDIT_TABLES = ("records", "patients", "survival", "aggregate", "subgroups")
@@ -35,10 +35,22 @@ class Plan:
         """Capacity comparisons by name, with their experiments."""
         return comparisons(self.study)
 
-    @property
-    def queries(self) -> list[str]:
-        """Names of the queries."""
-        return list(self.study.queries)
+    @cached_property
+    def access(self) -> list[str]:
+        """Experiments whose queries are compared."""
+        return access_comparisons(self.study)
+
+    def for_each_query(self, pattern: str) -> list[str]:
+        """`pattern` filled in for every experiment and query."""
+        return [
+            pattern.format(experiment=experiment.name, query=query)
+            for experiment in self.experiments.values()
+            for query in experiment.queries
+        ]
+
+    def comparison_queries(self, comparison: str) -> list[str]:
+        """Queries of a capacity comparison: those of its entry."""
+        return self.experiments[self.comparisons[comparison][0]].queries
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -62,6 +74,10 @@ class Plan:
     def chunks(self, experiment: str) -> list[str]:
         """Names of the training jobs of an experiment."""
         return chunks(self.experiment(experiment).n_models, self.study.chunk_size)
+
+    def chunk_tables(self, experiment: str) -> list[str]:
+        """Paths of the tables that the training jobs of an experiment write."""
+        return [f"results/targets/{experiment}/{chunk}.parquet" for chunk in self.chunks(experiment)]
 
     def source(self, dataset: str) -> str:
         """What decides a prepared dataset, as canonical JSON: all options of its source but groups and captions."""
@@ -90,14 +106,14 @@ class Plan:
         return canonical(options | {"seed": self.study.seed})
 
     @cached_property
-    def asked(self) -> str:
-        """The queries that every trained model answers, as canonical JSON."""
-        return canonical({name: query.model_dump(mode="json") for name, query in self.study.queries.items()})
+    def running(self) -> str:
+        """How models are run, as canonical JSON; no parameter of a job, as it changes no result."""
+        return canonical(self.study.running)
 
-    @cached_property
-    def text(self) -> str:
-        """The whole validated study, as canonical JSON."""
-        return canonical(self.study)
+    @property
+    def page(self) -> str:
+        """The study as the page needs it, as JSON in the order of the configuration, which the page follows."""
+        return self.study.model_dump_json(exclude={"running"})
 
     @property
     def templates(self) -> str:

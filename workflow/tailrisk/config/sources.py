@@ -84,6 +84,30 @@ class Diabetes130(Source):
     )
 
 
+class NihChestXray14(Source):
+    """NIH ChestX-ray14: frontal chest radiographs with 14 findings (Wang et al., CVPR 2017)."""
+
+    source: Literal["nih_chestxray14"]
+    path: str = Field(description="Folder with the table of labels and, in it or anywhere below it, the images.")
+    table: str = Field(
+        "Data_Entry_2017_v2020.csv",
+        description="Table of labels in that folder; every image that it names must be there and readable.",
+    )
+    target: Literal["finding", "findings", "view"] = Field(
+        "finding",
+        description="Any finding against none (finding), the 14 findings (findings), or the view AP against PA (view).",
+    )
+    size: int = Field(64, ge=8, description="Height and width in pixels that the images are resized to.")
+
+
+class PtbXl(Source):
+    """PTB-XL: 12-lead ECGs of 10 seconds with five diagnostic superclasses (Wagner et al., Scientific Data 2020)."""
+
+    source: Literal["ptbxl"]
+    path: str = Field(description="Folder with ptbxl_database.csv, scp_statements.csv and records100 or records500.")
+    rate: Literal[100, 500] = Field(100, description="Samples per second of the signals to read.")
+
+
 class Table(Source):
     """Any CSV or Parquet table with a patient column, a label and features: an audit of one's own data."""
 
@@ -121,4 +145,6 @@ class Table(Source):
         return self
 
 
-AnySource = Annotated[BreastCancer | Simulated | Diabetes130 | Table, Field(discriminator="source")]
+AnySource = Annotated[
+    BreastCancer | Simulated | Diabetes130 | NihChestXray14 | PtbXl | Table, Field(discriminator="source")
+]

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from tailrisk.config.architectures import AnyModel, Custom
 from tailrisk.config.base import Name, Strict, canonical, suggestion
-from tailrisk.config.recipe import AnyModel, Clean, Recipe, Training
+from tailrisk.config.fingerprint import source_hash
+from tailrisk.config.queries import AnyQuery, Augmented, Clean
+from tailrisk.config.recipe import Recipe, Training
 from tailrisk.config.sources import AnySource
+from tailrisk.errors import UserError
 
 Threshold = Annotated[float, Field(gt=0.5, lt=1)]
 
@@ -23,6 +28,9 @@ class Entry(Strict):
     datasets: Names = Field(description="One name or several from `datasets`.")
     models: Names = Field(description="One name or several from `models`.")
     recipe: Recipe = Field(description="How the target models are trained.")
+    queries: Names | None = Field(
+        None, description="One name or several from `queries`, the first one's audit heading the report; null asks all."
+    )
     n_models: int | None = Field(
         None,
         ge=4,
@@ -65,6 +73,23 @@ class Comparisons(Strict):
     capacity: bool = Field(
         True, description="Compare the models of an entry on the same dataset, where there are several."
     )
+    access: bool = Field(
+        True, description="Compare the queries of an experiment on the same patients, where there are several."
+    )
+
+
+class Running(Strict):
+    """How the models are run: speed, memory and disk, never results."""
+
+    stack_size: int | None = Field(
+        None, ge=1, description="Target models trained at once; null takes what was measured for the architecture."
+    )
+    keep_weights: bool = Field(
+        False, description="Keep the weights of finished models in the store: a new query then trains nothing again."
+    )
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="Minutes after which a training that is under way is saved, to be resumed from there."
+    )
 
 
 class Report(Strict):
@@ -90,9 +115,10 @@ class Study(Strict):
     datasets: dict[Name, AnySource] = Field(min_length=1, description="Datasets by name.")
     models: dict[Name, AnyModel] = Field(min_length=1, description="Architectures with their sizes, by name.")
     experiments: dict[Name, Entry] = Field(min_length=1, description="What is trained on what, and how.")
-    queries: dict[Name, Clean] = Field(
+    queries: dict[Name, AnyQuery] = Field(
         {"clean": Clean(kind="clean")}, min_length=1, description="How the attacker asks a model, by name."
     )
+    running: Running = Field(Running(), description="How models are run: speed, memory and disk only; see Running.")
     audit: Audit = Field(Audit(), description="Null distribution, false discovery rate and thresholds; see Audit.")
     subgroups: Subgroups = Field(Subgroups(), description="Tests of who is in the tail; see Subgroups.")
     comparisons: Comparisons = Field(
@@ -106,12 +132,19 @@ class Study(Strict):
             for kind, used, known in (
                 ("dataset", listed(entry.datasets), self.datasets),
                 ("model", listed(entry.models), self.models),
+                ("query", asked(self, entry), self.queries),
             ):
                 for item in used:
                     if item not in known:
                         raise ValueError(f"experiments.{name}: no {kind} '{item}'; {suggestion(item, known)}")
                 if len(set(used)) < len(used):
                     raise ValueError(f"experiments.{name}: a {kind} is listed twice")
+            for item in asked(self, entry):
+                if isinstance(self.queries[item], Augmented) and entry.recipe.augmentation == "none":
+                    raise ValueError(
+                        f"experiments.{name}: the query '{item}' asks augmented views, but the recipe has no "
+                        "augmentation: give it one, or leave the query out with `queries`"
+                    )
         if self.report.threshold not in self.audit.thresholds:
             raise ValueError("report.threshold must be one of audit.thresholds")
         return self
@@ -122,9 +155,17 @@ def listed(value: list[str] | str) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
+def asked(study: Study, entry: Entry) -> list[str]:
+    """Names of the queries of an entry; the first one heads the report."""
+    return list(study.queries) if entry.queries is None else listed(entry.queries)
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One dataset × model × recipe: `name` is `<entry>.<dataset>.<model>`, `recipe` the canonical JSON of a job."""
+    """One dataset × model × recipe: `name` is `<entry>.<dataset>.<model>`.
+
+    `recipe` and `asked` are the canonical JSON of a training job: what decides a model, and its queries by name.
+    """
 
     name: str
     entry: str
@@ -132,20 +173,44 @@ class Experiment:
     model: str
     n_models: int
     recipe: str
+    queries: list[str]
+    asked: str
 
 
 def experiments(study: Study) -> dict[str, Experiment]:
     """All experiments of a study by name, in the order of the configuration."""
     found = {}
     for entry_name, entry in study.experiments.items():
+        queries = asked(study, entry)
         for dataset in listed(entry.datasets):
             for model in listed(entry.models):
-                training = Training(seed=study.seed, model=study.models[model], recipe=entry.recipe)
+                spec = study.models[model]
+                code = code_hash(spec) if isinstance(spec, Custom) else None
+                training = Training(seed=study.seed, model=spec, code=code, recipe=entry.recipe)
                 name = f"{entry_name}.{dataset}.{model}"
                 found[name] = Experiment(
-                    name, entry_name, dataset, model, entry.n_models or study.n_models, canonical(training)
+                    name=name,
+                    entry=entry_name,
+                    dataset=dataset,
+                    model=model,
+                    n_models=entry.n_models or study.n_models,
+                    recipe=canonical(training),
+                    queries=queries,
+                    asked=canonical({query: study.queries[query].model_dump(mode="json") for query in queries}),
                 )
     return found
+
+
+def code_hash(spec: Custom) -> str:
+    """Hash of the module of a user's own model, without comments and positions; what it imports is not followed."""
+    module = spec.function.partition(":")[0]
+    file = Path(spec.path, *module.split(".")).with_suffix(".py")
+    try:
+        return source_hash(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"the model function {spec.function} is looked for in {file}, which does not exist") from None
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid Python: {error}") from None
 
 
 def chunks(n_models: int, chunk_size: int) -> list[str]:
@@ -166,3 +231,8 @@ def comparisons(study: Study) -> dict[str, list[str]]:
         for experiment in experiments(study).values():
             found.setdefault(f"{experiment.entry}.{experiment.dataset}", []).append(experiment.name)
     return {name: members for name, members in found.items() if len(members) > 1}
+
+
+def access_comparisons(study: Study) -> list[str]:
+    """Experiments with several queries, which are compared on the same patients."""
+    return [e.name for e in experiments(study).values() if study.comparisons.access and len(e.queries) > 1]

@@ -21,7 +21,9 @@ SPLITS = ("audit", "validation", "test")
 class Dataset:
     """What a source delivers, before it is split.
 
-    `record` and `patient` are ids [N]; `inputs` is [N, ...] float32 or uint8; `labels` is [N] int64 (binary 0/1, or
+    `record` and `patient` are ids [N]; `inputs` is a table [N, F] float32, signals [N, leads, samples] float32 or
+    images [N, channels, height, width] uint8; `features` names the columns of a table or the leads of signals, and is
+    empty for images; `labels` is [N] int64 (binary 0/1, or
     class numbers), or [N, L] float32 with NaN for an unobserved label. `split` [N] is set where the source brings
     its own; `groups` holds one column a group variable, missing where unknown. `where` names the source in messages.
     """
@@ -56,6 +58,7 @@ class Prepared:
     classes: list[str]
     n_outputs: int
     data_hash: str
+    features: list[str]
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of a split, rising."""
@@ -84,6 +87,7 @@ def open_prepared(folder: Path) -> Prepared:
         classes=list(card["classes"]),
         n_outputs=card["n_outputs"],
         data_hash=card["data_hash"],
+        features=card.get("feature_names", []),
     )
 
 

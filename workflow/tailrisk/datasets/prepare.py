@@ -169,6 +169,7 @@ def card(name: str, dataset: Dataset, records: pd.DataFrame) -> dict[str, Any]:
         "classes": counts,
         "input_shape": list(dataset.inputs.shape[1:]),
         "features": len(dataset.features),
+        "feature_names": dataset.features,
         "preprocessing": dataset.preprocessing,
         "licence": dataset.licence,
         "source": dataset.where,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from tailrisk.figures import style
 
@@ -56,13 +59,34 @@ def draw_survival(ax: Axes, survival: pd.DataFrame, summary: Mapping[str, Any]) 
     style.legend_below(ax)
 
 
-@style.styled
-def survival_overlay(curves: Sequence[tuple[str, pd.DataFrame, Mapping[str, Any]]]) -> Figure:
-    """Survival curves of several audits in one plot.
+Curves = Sequence[tuple[str, pd.DataFrame, Mapping[str, Any]]]
+"""Audits to draw in one plot: (label, survival table, summary)."""
 
-    curves: (label, survival table, summary), in the order of capacity; the colour runs with that order.
-    """
+
+@style.styled
+def survival_overlay(curves: Curves) -> Figure:
+    """Survival curves of several models in one plot, in the order of capacity; the colour darkens with that order."""
     figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
+    _overlay(figure, curves, np.linspace(0.85, 0.0, len(curves)))
+    figure.legend(loc="outside lower center", ncols=min(3, len(curves) + 1))
+    return figure
+
+
+@style.styled
+def access(curves: Curves) -> Figure:
+    """Survival curves of the queries of one experiment: the first one, full access, darkest and thickest."""
+    figure = Figure(figsize=(style.WIDTH, 3.7 + 0.17 * len(curves)), layout="constrained")
+    lines = _overlay(figure, curves, np.linspace(0.0, 0.85, len(curves)))
+    lines[0].set_linewidth(2.4)
+    for place, (line, marker) in enumerate(zip(lines, itertools.cycle(style.MARKERS), strict=False)):
+        # One marker in every 0.1 of the AUC, at another place for every curve, so that print needs no colour.
+        line.set(marker=marker, markersize=4.5, markevery=(7 * place % 40, 40))
+    figure.legend(loc="outside lower center", ncols=1)
+    return figure
+
+
+def _overlay(figure: Figure, curves: Curves, shades: NDArray[np.float64]) -> list[Line2D]:
+    """Draw the `patient_max` and null curve of every audit; shades: places on the colour map, from dark to light."""
     ax = figure.subplots()
     sizes = {int(summary["patients"]) for _, _, summary in curves}
     if len(sizes) == 1:
@@ -71,11 +95,11 @@ def survival_overlay(curves: Sequence[tuple[str, pd.DataFrame, Mapping[str, Any]
         floor = 0.5 / max(sizes)
         ax.set_yscale("log")
         ax.set_ylim(floor, 1.3)
+    lines = []
     # cividis is ordered in lightness, so that the order survives black-and-white print; its yellow end does not.
-    colours = mpl.colormaps["cividis"](np.linspace(0.85, 0.0, len(curves)))
-    for (label, table, _), colour in zip(curves, colours, strict=True):
+    for (label, table, _), colour in zip(curves, mpl.colormaps["cividis"](shades), strict=True):
         curve = _level(table, "patient_max")
-        ax.plot(curve["auc"], style.visible(curve["survival"], floor), color=colour, label=label)
+        lines += ax.plot(curve["auc"], style.visible(curve["survival"], floor), color=colour, label=label)
         ax.plot(curve["auc"], style.visible(curve["null"], floor), color=colour, linestyle="--", linewidth=0.8)
     for t in MARKED:
         ax.axvline(t, color=style.GREY, linewidth=0.7, linestyle=":", zorder=0)
@@ -83,5 +107,4 @@ def survival_overlay(curves: Sequence[tuple[str, pd.DataFrame, Mapping[str, Any]
     ax.set_xlim(0.45, 1.0)
     ax.set_xlabel(_X_LABEL)
     ax.set_ylabel(_Y_LABEL)
-    figure.legend(loc="outside lower center", ncols=min(3, len(curves) + 1))
-    return figure
+    return lines

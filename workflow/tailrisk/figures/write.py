@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tailrisk.config.queries import AnyQuery
 from tailrisk.figures import style
 from tailrisk.figures.capacity import capacity
+from tailrisk.figures.queries import in_words
 from tailrisk.figures.roc import aggregate_versus_patients
 from tailrisk.figures.subgroups import subgroups
-from tailrisk.figures.survival import survival_overlay
+from tailrisk.figures.survival import access, survival_overlay
 from tailrisk.tables import read_json, read_table
 
 AUDIT_FIGURES = ("aggregate_versus_patients", "subgroups")
 COMPARISON_FIGURES = ("capacity", "survival_overlay")
+ACCESS_FIGURES = ("access",)
 
 
 def write_audit_figures(audit: Path, folder: Path) -> None:
@@ -45,3 +48,21 @@ def write_comparison_figures(table: Path, audits: Mapping[str, Path], folder: Pa
     ]
     for name, figure in (("capacity", capacity(compared)), ("survival_overlay", survival_overlay(curves))):
         style.save(figure, folder / f"{name}.svg", folder / f"{name}.png")
+
+
+def write_access_figures(queries: Mapping[str, AnyQuery], card: Path, audits: Mapping[str, Path], folder: Path) -> None:
+    """Write ACCESS_FIGURES of one experiment into `folder`.
+
+    queries: the experiment's by name; card: that of its dataset; audits: query → folder of its audit, full access
+    first.
+    """
+    shape = read_json(card)["input_shape"]
+    curves = [
+        (
+            f"{query}: {in_words(queries[query], shape)}",
+            read_table(audit / "survival.parquet", "audit_survival"),
+            read_json(audit / "summary.json"),
+        )
+        for query, audit in audits.items()
+    ]
+    style.save(access(curves), folder / "access.svg", folder / "access.png")

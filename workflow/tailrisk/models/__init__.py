@@ -1,33 +1,79 @@
 """Target models: one file per architecture, registered by name."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import nn
 
+from tailrisk.config.architectures import AnyModel
+from tailrisk.models.custom import custom
 from tailrisk.models.logistic import Logistic
+from tailrisk.models.resnet1d import ResNet1D
+from tailrisk.models.shapes import check_shape
+from tailrisk.models.singly import Singly
 from tailrisk.models.stacked import StackedLayer
 from tailrisk.models.tabular_resnet import TabularResNet
+from tailrisk.models.vit import vit
+from tailrisk.models.wide_resnet import WideResNet
 
-ARCHITECTURES: dict[str, Callable[[Any, int, int, Sequence[torch.Generator]], nn.Module]] = {
+STACKED: dict[str, Callable[[Any, int, int, Sequence[torch.Generator]], nn.Module]] = {
     "logistic": Logistic,
     "tabular_resnet": TabularResNet,
 }
-"""By the `architecture` of a model in the configuration: (its section, features, outputs, generators) → module."""
+"""Many models as one module, by `architecture`: (its section, features, outputs, generators) → module.
+
+The module maps inputs [K, B, padded(features)] (or [1, B, …], the same records for all models), zero beyond the
+features, to logits [K, B, outputs].
+"""
+
+SINGLE: dict[str, Callable[[Any, tuple[int, ...], int], nn.Module]] = {
+    "custom": custom,
+    "resnet1d": ResNet1D,
+    "vit": vit,
+    "wide_resnet": WideResNet,
+}
+"""By `architecture`: (its section, shape of a record, outputs) → a module [B, *shape] → logits [B, outputs]."""
 
 
-def build(spec: Any, n_features: int, n_outputs: int, seeds: Sequence[int]) -> nn.Module:
-    """Stacked models, one per seed, each with initial weights drawn from its own seed alone.
+def is_stacked(spec: AnyModel) -> bool:
+    """Whether models of this architecture are one module with a leading model dimension in every parameter."""
+    return spec.architecture in STACKED
 
-    The module maps inputs [K, B, padded(n_features)] (or [1, B, …], the same records for all models), zero beyond
-    n_features, to logits [K, B, n_outputs].
+
+def build(spec: AnyModel, shape: tuple[int, ...], n_outputs: int, seeds: Sequence[int]) -> nn.Module:
+    """K models, one per seed, each with initial weights drawn from its own seed alone.
+
+    The module maps records [K, B, …] (or [1, B, …], the same for all models) to logits [K, B, n_outputs]. A stacked
+    architecture takes them flattened and padded with zeros to padded(prod(shape)), the others as [K, B, *shape].
+    UserError where the architecture cannot take records of this shape.
     """
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return ARCHITECTURES[spec.architecture](spec, n_features, n_outputs, generators)
+    check_shape(spec, shape)
+    if is_stacked(spec):
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return STACKED[spec.architecture](spec, prod(shape), n_outputs, generators)
+    return Singly([_single(spec, shape, n_outputs, seed) for seed in seeds])
 
 
-def capacity(spec: Any, n_features: int, n_outputs: int) -> int:
-    """Number of trainable parameters of one model."""
-    model = build(spec, n_features, n_outputs, seeds=[0])
-    return sum(layer.n_parameters for layer in model.modules() if isinstance(layer, StackedLayer))
+def _single(spec: AnyModel, shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
+    """One model. Its libraries draw from torch's global generator, which is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SINGLE[spec.architecture](spec, shape, n_outputs)
+
+
+def capacity(spec: AnyModel, shape: tuple[int, ...], n_outputs: int) -> int:
+    """Number of trainable parameters of one model.
+
+    Large networks are counted on the meta device, without memory and without reading pretrained weights; a model of
+    the user's own is built, as its code need not work there.
+    """
+    if is_stacked(spec) or spec.architecture == "custom":
+        model = build(spec, shape, n_outputs, seeds=[0])
+    else:
+        with torch.device("meta"):
+            model = build(spec, shape, n_outputs, seeds=[0])
+    if is_stacked(spec):
+        return sum(layer.n_parameters for layer in model.modules() if isinstance(layer, StackedLayer))
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

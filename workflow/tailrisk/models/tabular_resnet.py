@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tailrisk.config.recipe import TabularResNet as Spec
+from tailrisk.config.architectures import TabularResNet as Spec
 from tailrisk.models.stacked import StackedLayerNorm, StackedLinear
 
 

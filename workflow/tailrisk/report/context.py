@@ -11,8 +11,10 @@ from typing import Any
 
 from tailrisk.config.study import Study, comparisons, experiments
 from tailrisk.errors import UserError
-from tailrisk.figures.write import AUDIT_FIGURES, COMPARISON_FIGURES
+from tailrisk.figures.queries import in_words
+from tailrisk.figures.write import ACCESS_FIGURES, AUDIT_FIGURES, COMPARISON_FIGURES
 from tailrisk.report import audited
+from tailrisk.report.access import Access, AccessFiles, load_access
 from tailrisk.report.audited import Audited, Files
 from tailrisk.report.headlines import headlines, most_exposed
 from tailrisk.report.text import metric, number, plural, share
@@ -27,9 +29,10 @@ FEW_PAIRS = 50
 
 @dataclass(frozen=True)
 class View:
-    """One experiment with its figures as SVG text, by name."""
+    """One experiment with its figures as SVG text, by name; query: the one that was audited here, in words."""
 
     audit: Audited
+    query: str
     figures: dict[str, str]
     open: bool
 
@@ -54,27 +57,28 @@ class Context:
     baselines: dict[str, dict[str, Any] | None]
     views: list[View]
     comparisons: list[Comparison]
+    access: list[Access]
     threshold: float
     shown: list[float]
     fdr: float
     tail: float
-    query: str
     provenance: Mapping[str, Any]
 
 
 def build_context(
     study: Study,
-    query: str,
     files: Mapping[str, Files],
     datasets: Mapping[str, Path],
     comparison_figures: Mapping[str, Path],
+    access: Mapping[str, AccessFiles],
     provenance: Mapping[str, Any],
 ) -> Context:
     """Read what the page needs.
 
-    files: experiment → its tables and figures; datasets: dataset → folder of the prepared dataset (card.json,
-    baseline.json, records.parquet); comparison_figures: comparison `<entry>.<dataset>` → folder of its figures;
-    provenance: heading → text, list or mapping, printed as it is (configuration, versions, checksums, time).
+    files: experiment → its tables and figures under its first query; datasets: dataset → folder of the prepared
+    dataset (card.json, baseline.json, records.parquet); comparison_figures: comparison `<entry>.<dataset>` → folder
+    of its figures; access: experiment → the comparison of its queries, where it has several; provenance: heading →
+    text, list or mapping, printed as it is (configuration, versions, checksums, time).
     """
     every = experiments(study)
     cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
@@ -92,10 +96,17 @@ def build_context(
         audits.append(audited.load(run, paths, datasets[run.dataset], cards[run.dataset], simulated, label))
     threshold, tail = study.report.threshold, study.subgroups.tail
     top = most_exposed(audits, threshold)
+    shapes = {name: card["input_shape"] for name, card in cards.items()}
     views = [
-        View(audit, _figures(paths.figures, AUDIT_FIGURES, name), audit is top)
+        View(
+            audit,
+            in_words(study.queries[audit.experiment.queries[0]], shapes[audit.experiment.dataset]),
+            _figures(paths.figures, AUDIT_FIGURES, name),
+            audit is top,
+        )
         for audit, (name, paths) in zip(audits, files.items(), strict=True)
     ]
+    labels = {audit.experiment.name: audit.label for audit in audits}
     counted = study.audit.thresholds
     return Context(
         title=study.report.title,
@@ -112,11 +123,22 @@ def build_context(
             )
             for name, folder in comparison_figures.items()
         ],
+        access=[
+            load_access(
+                study,
+                every[name],
+                paths.table,
+                shapes[every[name].dataset],
+                labels[name],
+                name == top.experiment.name,
+                _figures(paths.figures, ACCESS_FIGURES, f"access-{name}"),
+            )
+            for name, paths in access.items()
+        ],
         threshold=threshold,
         shown=[t for t in counted if t in SHOWN] or list(counted[:3]),
         fdr=study.audit.fdr,
         tail=tail,
-        query=query,
         provenance=provenance,
     )
 

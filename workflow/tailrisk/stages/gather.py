@@ -1,7 +1,7 @@
 """The gather stage: the chunks of an experiment become one confidence table per query, and one of performance."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,59 +10,30 @@ from tailrisk.errors import UserError
 from tailrisk.tables import ConfidenceWriter, metadata, opened, write_table
 
 
-def gather(
-    chunks: list[Path], n_models: int, confidences: dict[str, Path], performance: Path, max_failed_pairs: int
-) -> list[str]:
-    """Write the tables of target models 0 to n_models − 1, and return what to tell about failed models.
+class Kept(NamedTuple):
+    """What the chunks of an experiment hold: the models of whole pairs, what to tell of the others, and the stamp."""
+
+    models: list[int]
+    told: list[str]
+    stamp: dict[str, Any]
+    performance: list[list[Any]]
+
+
+def gather(chunks: list[Path], n_models: int, query: str, output: Path, max_failed_pairs: int) -> None:
+    """Write the confidences that target models 0 to n_models − 1 gave under `query`.
 
     A failed model costs its whole pair, so that every patient stays IN exactly half of the models. UserError where
-    more than `max_failed_pairs` are lost, or the chunks do not belong together.
+    more than `max_failed_pairs` are lost, or the chunks do not belong together or lack answers.
     """
-    stamps = {path: metadata(path, "chunk") for path in chunks}
-    _agree(stamps)
-    failed = {int(model): reason for stamp in stamps.values() for model, reason in stamp["failed"].items()}
-    failed = {model: reason for model, reason in failed.items() if model < n_models}
-    lost = sorted({model // 2 for model in failed})
-    told = [f"target model {model} failed: {reason}" for model, reason in sorted(failed.items())]
-    if len(lost) > max_failed_pairs:
-        raise UserError(
-            f"{len(lost)} of {n_models // 2} pairs have a failed target model, and max_failed_pairs allows "
-            f"{max_failed_pairs}: {'; '.join(told[:3])}; change the recipe, or allow more"
-        )
-    if lost:
-        told.append(f"{len(lost)} of {n_models // 2} pairs are left out of the audit")
-    kept = [model for model in range(n_models) if model // 2 not in lost]
-    first = next(iter(stamps.values()))
-    stamp = {key: first[key] for key in ("recipe", "data_hash", "capacity")}
-    stamp |= {"n_models": n_models, "failed": {str(model): reason for model, reason in sorted(failed.items())}}
-    for query, path in confidences.items():
-        _write_query(chunks, query, set(kept), path, stamp)
-    measured = [row for s in stamps.values() for row in s["performance"] if row[0] in set(kept)]
-    frame = pd.DataFrame(measured, columns=["model", "split", "metric", "value"]).sort_values(
-        ["model", "split", "metric"], ignore_index=True
-    )
-    write_table(performance, "performance", frame, stamp)
-    return told
-
-
-def _agree(stamps: dict[Path, dict[str, Any]]) -> None:
-    """All chunks must come from one recipe and one state of the data."""
-    (first_path, first), *others = stamps.items()
-    for path, stamp in others:
-        for key, name in (("recipe", "recipe"), ("data_hash", "state of the data")):
-            if stamp[key] != first[key]:
-                raise UserError(f"{path} comes from another {name} than {first_path}: delete it and run again")
-
-
-def _write_query(chunks: list[Path], query: str, kept: set[int], path: Path, stamp: dict[str, Any]) -> None:
-    written: list[int] = []
-    with ConfidenceWriter(path, "confidences", {**stamp, "query": query}) as writer:
+    kept = _kept(chunks, n_models, max_failed_pairs)
+    wanted, written = set(kept.models), []
+    with ConfidenceWriter(output, "confidences", {**kept.stamp, "query": query}) as writer:
         for chunk in chunks:
             with opened(chunk, "chunk") as file:
                 for group in range(file.num_row_groups):
                     heads = file.read_row_group(group, columns=["query", "model"])
                     model = int(heads.column("model")[0].as_py())
-                    if heads.column("query")[0].as_py() != query or model not in kept:
+                    if heads.column("query")[0].as_py() != query or model not in wanted:
                         continue
                     table = file.read_row_group(group, columns=["row", "member", "confidence"])
                     writer.add(
@@ -72,9 +43,48 @@ def _write_query(chunks: list[Path], query: str, kept: set[int], path: Path, sta
                         table.column("confidence").to_numpy(),
                     )
                     written.append(model)
-        if not np.array_equal(written, sorted(kept)):
-            missing = sorted(kept - set(written))
+        if not np.array_equal(written, kept.models):
+            missing = sorted(wanted - set(written))
             raise UserError(
                 f"the chunks hold no '{query}' answers of target model {missing[0] if missing else written}: "
                 "delete the experiment's folder under results/targets and run again"
             )
+
+
+def performance(chunks: list[Path], n_models: int, output: Path, max_failed_pairs: int) -> list[str]:
+    """Write the performance of the models that `gather` keeps, and return what to tell about failed models."""
+    kept = _kept(chunks, n_models, max_failed_pairs)
+    frame = pd.DataFrame(kept.performance, columns=["model", "split", "metric", "value"])
+    write_table(output, "performance", frame.sort_values(["model", "split", "metric"], ignore_index=True), kept.stamp)
+    return kept.told
+
+
+def _kept(chunks: list[Path], n_models: int, max_failed_pairs: int) -> Kept:
+    stamps = {path: metadata(path, "chunk") for path in chunks}
+    _agree(stamps)
+    failed = {int(model): reason for stamp in stamps.values() for model, reason in stamp["failed"].items()}
+    failed = {model: reason for model, reason in sorted(failed.items()) if model < n_models}
+    lost = {model // 2 for model in failed}
+    told = [f"target model {model} failed: {reason}" for model, reason in failed.items()]
+    if len(lost) > max_failed_pairs:
+        raise UserError(
+            f"{len(lost)} of {n_models // 2} pairs have a failed target model, and max_failed_pairs allows "
+            f"{max_failed_pairs}: {'; '.join(told[:3])}; change the recipe, or allow more"
+        )
+    if lost:
+        told.append(f"{len(lost)} of {n_models // 2} pairs are left out of the audit")
+    models = [model for model in range(n_models) if model // 2 not in lost]
+    first = next(iter(stamps.values()))
+    stamp = {key: first[key] for key in ("recipe", "data_hash", "capacity")}
+    stamp |= {"n_models": n_models, "failed": {str(model): reason for model, reason in failed.items()}}
+    measured = [row for s in stamps.values() for row in s["performance"] if row[0] in set(models)]
+    return Kept(models, told, stamp, measured)
+
+
+def _agree(stamps: dict[Path, dict[str, Any]]) -> None:
+    """All chunks must come from one recipe and one state of the data."""
+    (first_path, first), *others = stamps.items()
+    for path, stamp in others:
+        for key, name in (("recipe", "recipe"), ("data_hash", "state of the data")):
+            if stamp[key] != first[key]:
+                raise UserError(f"{path} comes from another {name} than {first_path}: delete it and run again")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tailrisk.config.load import parse
-from tailrisk.config.study import Study, chunks, comparisons, experiments
+from tailrisk.config.study import Study, access_comparisons, chunks, comparisons, experiments
+from tailrisk.report.access import AccessFiles
 from tailrisk.report.audited import Files
 from tailrisk.report.context import build_context
 from tailrisk.report.page import write_report
@@ -22,21 +23,30 @@ PACKAGES = ("tailrisk", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-
 def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
     """Write the page over all experiments of the study, its headline sentences, and provenance/report.json."""
     study = parse(Study, json.loads(study_json), "configuration")
-    query = next(iter(study.queries))
     found = experiments(study)
     files = {
         name: Files(
-            audit=results / "audit" / name / query,
+            audit=results / "audit" / name / experiment.queries[0],
             performance=results / "performance" / f"{name}.parquet",
-            figures=results / "figures" / name / query,
+            figures=results / "figures" / name / experiment.queries[0],
         )
-        for name in found
+        for name, experiment in found.items()
     }
     datasets = {experiment.dataset: results / "datasets" / experiment.dataset for experiment in found.values()}
-    compared = {name: results / "figures" / "compare" / f"{name}.{query}" for name in comparisons(study)}
+    compared = {
+        name: results / "figures" / "compare" / f"{name}.{found[members[0]].queries[0]}"
+        for name, members in comparisons(study).items()
+    }
+    access = {
+        name: AccessFiles(
+            table=results / "compare" / "access" / f"{name}.parquet",
+            figures=results / "figures" / "compare" / "access" / name,
+        )
+        for name in access_comparisons(study)
+    }
     provenance = _provenance(results, study, datasets)
     write_json(results / "provenance" / "report.json", provenance)
-    write_report(build_context(study, query, files, datasets, compared, provenance), page, headlines)
+    write_report(build_context(study, files, datasets, compared, access, provenance), page, headlines)
 
 
 def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[str, str | list[str] | dict[str, Any]]:
@@ -57,7 +67,7 @@ def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[
         "Seed": str(study.seed),
         "SHA-256 checksums": checksums,
         "Training": _training(jobs),
-        "Configuration": json.dumps(study.model_dump(mode="json"), indent=1),
+        "Configuration": json.dumps(study.model_dump(mode="json", exclude={"running"}), indent=1),
     }
 
 

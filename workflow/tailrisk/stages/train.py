@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from tailrisk.config.study import chunk_models
+from tailrisk.config.study import Running, chunk_models
 from tailrisk.tables import write_json
-from tailrisk.training.job import run_chunk
+from tailrisk.training.job import parse_json, run_chunk
 
 
 def train(
@@ -14,9 +14,9 @@ def train(
     queries: str,
     models: str,
     store: Path,
+    running: str,
     provenance: Path,
     output: Path,
-    stack_size: int | None,
     device: str | None,
 ) -> None:
     """Write the chunk table at `output` and, undeclared to the workflow, hardware and times under `provenance`."""
@@ -27,7 +27,7 @@ def train(
         models=chunk_models(models),
         store=store,
         output=output,
-        stack_size=stack_size,
+        running=parse_json(Running, running, "running"),
         device=device,
     )
     if outcome.trained or not provenance.exists():  # a job that only served keeps the record of the one that trained

@@ -8,8 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tailrisk.config.recipe import EarlyStopping, Training
+from tailrisk.config.recipe import Training
 from tailrisk.models import build
+from tailrisk.models.singly import Singly
+from tailrisk.training import augment
+from tailrisk.training.choice import Choice
 from tailrisk.training.flat import Flat
 from tailrisk.training.losses import record_losses
 from tailrisk.training.optimizer import Optimizer
@@ -17,11 +20,33 @@ from tailrisk.training.order import Orders
 from tailrisk.training.resident import Resident
 from tailrisk.training.schedule import learning_rate
 from tailrisk.training.seeds import seed_of
+from tailrisk.training.watch import Watch
 
-BLOCK = 1024
-"""Records a model answers at once; fixed, because the last bits of a matrix product depend on its shape."""
+View = Callable[[slice], Tensor]
+"""Model inputs [n, …] of a part of the rows that are asked."""
 
-Report = Callable[[int, float], None]
+
+@dataclass(frozen=True)
+class Saved:
+    """One model's training after `step` steps: all that its further training depends on, and why it failed, if so."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    failed: str | None
+
+
+class Observer:
+    """Told how a training proceeds; this one does not care."""
+
+    def epoch(self, epochs: float, loss: float) -> None:
+        """So many epochs are done; `loss` is the mean training loss of the models that are still trained."""
+
+    def due(self) -> bool:
+        """Whether the state is to be saved now; asked after every step."""
+        return False
+
+    def save(self, saved: list[Saved]) -> None:
+        """Take the state of all models of the stack."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,7 @@ class Trained:
     """A stack of trained models: why slots failed, and the number of steps behind each slot's kept weights."""
 
     model: nn.Module
+    flat: Flat
     failed: dict[int, str]
     steps: list[int]
 
@@ -38,6 +64,13 @@ def steps_per_epoch(n_trainable: int, batch_size: int) -> int:
     return -(-n_trainable // (2 * batch_size))
 
 
+def make(training: Training, data: Resident, models: Sequence[int]) -> tuple[nn.Module, Flat]:
+    """Target models `models` with their initial weights, on the device of `data`."""
+    seeds = [seed_of(training.seed, number, "init") for number in models]
+    model = build(training.model, data.shape, data.n_outputs, seeds).to(data.device)
+    return model, Flat(model)
+
+
 def train(
     training: Training,
     data: Resident,
@@ -45,128 +78,210 @@ def train(
     pools: Sequence[NDArray[np.int64]],
     validation: NDArray[np.int64],
     n_steps: int,
-    report: Report = lambda epoch, loss: None,
+    observer: Observer | None = None,
+    saved: Sequence[Saved] = (),
 ) -> Trained:
     """Train target models `models` on their member rows `pools`, `n_steps` an epoch.
 
     Every model's result is the same whatever is stacked beside it. `validation` rows serve early stopping alone.
-    `report` is called after every epoch with its number and the mean loss of the models that are still trained.
+    With `saved`, one a model and all after the same step, the training goes on from there to the same result.
     """
-    recipe, device = training.recipe, data.inputs.device
-    seeds = [seed_of(training.seed, number, "init") for number in models]
-    model = build(training.model, data.n_features, data.n_outputs, seeds).to(device)
-    flat = Flat(model)
-    optimizer = Optimizer(recipe, flat.weights)
-    average = flat.weights.clone() if recipe.ema else None
+    recipe, stack = training.recipe, Stack(training, data, models, validation)
+    observer = observer or Observer()
     orders = Orders(pools, [seed_of(training.seed, number, "order") for number in models], recipe.batch_size)
-    watch = _Watch(len(models))
-    choice = _Choice(recipe.early_stopping, flat.weights) if recipe.early_stopping else None
-    active = np.ones(len(models), dtype=bool)  # neither failed nor finished
-
+    start = stack.restore(saved) if saved else 0
     for epoch in range(recipe.epochs):
-        batches = orders.take(n_steps).to(device)
-        losses = torch.empty(n_steps, len(models), device=device)
-        for step in range(n_steps):
-            x, y = data.batch(batches[step])
-            # Sums over models and means over records: no model's gradient depends on the number of models.
-            loss = record_losses(model(x), y, data.task).sum(dim=1) / recipe.batch_size
-            rate = learning_rate(recipe, epoch * n_steps + step, recipe.epochs * n_steps)
-            optimizer.step(flat.gradients(loss.sum()), rate)
-            if average is not None and recipe.ema:
-                average.lerp_(flat.weights, 1 - recipe.ema)
-            losses[step] = loss.detach()
-        watch.look(losses, flat.weights, epoch * n_steps)
-        active &= ~watch.failed_slots()
-        if active.any():
-            report(epoch + 1, float(losses.mean(dim=0).cpu()[active].mean()))
-        if choice and (epoch + 1) % choice.stopping.every == 0:
-            if average is not None:
-                flat.exchange(average)
-            choice.look(_mean_losses(model, data, validation), flat.weights, (epoch + 1) * n_steps, active)
-            if average is not None:
-                flat.exchange(average)
-            watch.ignore(choice.finished)
-            active &= ~choice.finished
-        if not active.any():
+        batches = orders.take(n_steps)
+        if (epoch + 1) * n_steps <= start:
+            continue
+        if not stack.active().any():
             break
+        first = max(0, start - epoch * n_steps)
+        losses = torch.empty(n_steps, len(models), device=data.device)
+        for step, loss in enumerate(stack.steps(batches[first:], epoch * n_steps + first, recipe.epochs * n_steps)):
+            losses[first + step] = loss
+            done = epoch * n_steps + first + step + 1
+            if done % n_steps and observer.due():
+                stack.look(losses[first : first + step + 1], epoch * n_steps + first)
+                observer.save(stack.saved(done))
+        stack.look(losses[first:], epoch * n_steps + first)
+        if stack.active().any():
+            observer.epoch(epoch + 1, float(losses[first:].mean(dim=0).cpu()[stack.active()].mean()))
+        stack.validate(epoch + 1, (epoch + 1) * n_steps)
+        if observer.due():
+            observer.save(stack.saved((epoch + 1) * n_steps))
+    return stack.finish(recipe.epochs * n_steps)
 
-    with torch.no_grad():
-        if choice:
-            flat.weights.copy_(choice.weights)
-        elif average is not None:
-            flat.weights.copy_(average)
-    steps = choice.steps if choice else [recipe.epochs * n_steps] * len(models)
-    return Trained(model, watch.failed, steps)
+
+class Stack:
+    """K models in training."""
+
+    def __init__(
+        self, training: Training, data: Resident, models: Sequence[int], validation: NDArray[np.int64]
+    ) -> None:
+        recipe = training.recipe
+        self._training, self._recipe, self._data, self._models = training, recipe, data, models
+        self._validation = validation
+        self.model, self._flat = make(training, data, models)
+        self._optimizer = Optimizer(recipe, self._flat)
+        self._average = (self._flat.weights.clone(), self._flat.buffers.clone()) if recipe.ema else None
+        self._watch = Watch(len(models))
+        self._choice = Choice(recipe.early_stopping, self._flat) if recipe.early_stopping else None
+        # Models that are not stacked take their turns, each with tensors of its own: vectorised code treats the last
+        # numbers of a tensor otherwise, so that a shared tensor would give a model other bits in another slot.
+        n_models, alone = len(models), isinstance(self.model, Singly)
+        self._turns = [slice(k, k + 1) for k in range(n_models)] if alone else [slice(0, n_models)]
+        self._autocast = precision(training, data) == "bfloat16"
+
+    def steps(self, batches: Tensor, first: int, n_steps: int) -> Iterator[Tensor]:
+        """Take steps number `first` and on, of `n_steps`, on row numbers [S, K, B]; yields each step's losses [K]."""
+        recipe, parts = self._recipe, self._recipe.accumulation
+        self.model.train()
+        portions = (part[slots] for rows in batches for part in rows.chunk(parts, dim=1) for slots in self._turns)
+        feed = self._data.batches(portions)
+        for step in range(first, first + len(batches)):
+            losses = torch.zeros(len(self._models), device=self._data.device)
+            for part in range(parts):
+                for slots in self._turns:
+                    x, y = next(feed)
+                    logits = self._logits(x, slots, step * parts + part)
+                    # Sums over models and means over records: no model's gradient depends on the number of models.
+                    own = record_losses(logits, y, self._data.task, recipe.label_smoothing).sum(dim=1)
+                    own = own / recipe.batch_size
+                    self._flat.differentiate(own.sum(), slots, add=part > 0)
+                    losses[slots] += own.detach()
+            self._optimizer.step(self._flat.gradients, learning_rate(recipe, step, n_steps), step)
+            if self._average and recipe.ema:
+                self._average[0].lerp_(self._flat.weights, 1 - recipe.ema)
+                self._average[1].lerp_(self._flat.buffers, 1 - recipe.ema)
+            yield losses
+
+    def look(self, losses: Tensor, first_step: int) -> None:
+        """Note which models have failed in the steps from `first_step` on, with losses [steps, K]."""
+        self._watch.look(losses, self._flat.weights, first_step)
+
+    def active(self) -> NDArray[np.bool_]:
+        """Mask [K] of the models that are neither failed nor finished."""
+        failed = self._watch.failed_slots()
+        return ~failed & ~self._choice.finished if self._choice else ~failed
+
+    def validate(self, epoch: int, step: int) -> None:
+        """Early stopping's look at the validation split after an epoch."""
+        if not self._choice or epoch % self._choice.stopping.every:
+            return
+        if self._average:
+            self._flat.exchange(*self._average)
+        losses = _mean_losses(self.model, self._data, self._validation)
+        self._choice.look(losses, step, self.active())
+        if self._average:
+            self._flat.exchange(*self._average)
+        self._watch.ignore(self._choice.finished)
+
+    @torch.no_grad()
+    def finish(self, n_steps: int) -> Trained:
+        """The models with the weights that the recipe keeps."""
+        if self._choice:
+            self._flat.weights.copy_(self._choice.weights)
+            self._flat.buffers.copy_(self._choice.buffers)
+        elif self._average:
+            self._flat.weights.copy_(self._average[0])
+            self._flat.buffers.copy_(self._average[1])
+        steps = self._choice.steps.tolist() if self._choice else [n_steps] * len(self._models)
+        return Trained(self.model, self._flat, self._watch.failed, steps)
+
+    @property
+    def n_weights(self) -> int:
+        """Stored numbers of one model, padding included."""
+        return self._flat.weights.shape[1] + self._flat.buffers.shape[1]
+
+    def saved(self, step: int) -> list[Saved]:
+        """The state of every model after `step` steps."""
+        state = {name: tensor.cpu() for name, tensor in self._state().items()}
+        return [
+            Saved(step, {name: tensor[slot].clone() for name, tensor in state.items()}, self._watch.failed.get(slot))
+            for slot in range(len(self._models))
+        ]
+
+    @torch.no_grad()
+    def restore(self, saved: Sequence[Saved]) -> int:
+        """Go on from `saved`; returns the number of steps that were done."""
+        for name, tensor in self._state().items():
+            tensor.copy_(torch.stack([model.tensors[name] for model in saved]))
+        self._watch.failed = {slot: model.failed for slot, model in enumerate(saved) if model.failed is not None}
+        if self._choice:
+            self._watch.ignore(self._choice.finished)
+        (step,) = {model.step for model in saved}
+        return step
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {"weights": self._flat.weights, "buffers": self._flat.buffers, "first": self._optimizer.first}
+        if self._optimizer.second.numel():
+            state["second"] = self._optimizer.second
+        if self._average:
+            state |= {"average": self._average[0], "average_buffers": self._average[1]}
+        return state | (self._choice.state() if self._choice else {})
+
+    def _logits(self, x: Tensor, slots: slice, step: int) -> Tensor:
+        """Logits [k, B, C] of the models in `slots` for their records x [k, B, …], augmented, in training."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast):
+            if not isinstance(self.model, Singly):
+                return self.model(x).float()
+            number, model = self._models[slots.start], self.model.models[slots.start]
+            records = self._augmented(x[0], number, step)
+            torch.manual_seed(seed_of(self._training.seed, number, "dropout", step))  # for layers that draw
+            return model(ordered(records)).float()[None]
+
+    def _augmented(self, x: Tensor, model: int, step: int) -> Tensor:
+        kind = self._recipe.augmentation
+        if kind == "none":
+            return x
+        generator = torch.Generator().manual_seed(seed_of(self._training.seed, model, "augment", step))
+        drawn = augment.draw(kind, len(x), self._data.shape, generator)
+        return augment.apply(kind, x, {name: values.to(x.device) for name, values in drawn.items()})
 
 
-def predict(model: nn.Module, data: Resident, rows: NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:
-    """Logits [K, n, C] of all models for `rows`, block after block, each with its place within `rows`."""
-    numbers = torch.from_numpy(rows).to(data.inputs.device)
+def precision(training: Training, data: Resident) -> str:
+    """The arithmetic of training: as the recipe says, or by its `auto` for these models and this device."""
+    chosen = training.recipe.precision
+    if chosen == "auto":
+        return "bfloat16" if data.device.type == "cuda" and not data.flat else "float32"
+    return chosen
+
+
+def ordered(x: Tensor) -> Tensor:
+    """Images [B, C, H, W] with the channels last in memory on a GPU, which its convolutions in bfloat16 want."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and x.device.type == "cuda" else x
+
+
+def block_size(data: Resident) -> int:
+    """Records a model answers at once: fixed per device, as the last bits of a matrix product depend on its shape."""
+    if data.flat:
+        return 1024
+    numbers = 2**24 if data.device.type == "cuda" else 2**19
+    return max(16, 2 ** int(np.log2(numbers / np.prod(data.shape))))
+
+
+def predict(
+    model: nn.Module, data: Resident, rows: NDArray[np.int64], view: View | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Logits [K, n, C] of all models for `rows`, block after block, each with its place within `rows`.
+
+    `view` gives the model inputs of a place, in place of the records as they are.
+    """
+    model.eval()
+    numbers, block = torch.from_numpy(rows), block_size(data)
     with torch.inference_mode():
-        for first in range(0, len(rows), BLOCK):
-            x, _ = data.batch(numbers[None, first : first + BLOCK])
-            yield slice(first, first + x.shape[1]), model(x)
+        for first in range(0, len(rows), block):
+            place = slice(first, min(first + block, len(rows)))
+            x = view(place) if view else data.scaled(data.raw(numbers[place]))
+            yield place, model(ordered(x)[None])
 
 
 def _mean_losses(model: nn.Module, data: Resident, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     parts = []
     for place, logits in predict(model, data, rows):
-        _, labels = data.batch(torch.from_numpy(rows[None, place]).to(data.inputs.device))
-        parts.append(record_losses(logits, labels, data.task).double().cpu().numpy())
-    # One model at a time: numpy sums a lone row in another order than a row of several.
+        labels = data.labels[torch.from_numpy(rows[place]).to(data.device)][None]
+        # One model at a time, here and below: sums and vectorised code depend on the number of rows.
+        own = [record_losses(one[None], labels, data.task)[0] for one in logits]
+        parts.append(torch.stack(own).double().cpu().numpy())
     return np.array([losses.mean() for losses in np.concatenate(parts, axis=1)])
-
-
-class _Watch:
-    """Which models have failed, and why; models that are finished by then no longer count."""
-
-    def __init__(self, n_models: int) -> None:
-        self.failed: dict[int, str] = {}
-        self._ignored = np.zeros(n_models, dtype=bool)
-
-    def look(self, losses: Tensor, weights: Tensor, first_step: int) -> None:
-        """Check an epoch's losses [steps, K] and the weights [K, P] after it."""
-        finite = torch.isfinite(losses).cpu().numpy()
-        sound = torch.isfinite(weights).all(dim=1).cpu().numpy()
-        for slot in np.flatnonzero(~(finite.all(axis=0) & sound) & ~self._ignored & ~self.failed_slots()):
-            if finite[:, slot].all():
-                reason = f"weights not finite after step {first_step + len(finite)}"
-            else:
-                reason = f"loss not finite in step {first_step + int(np.argmin(finite[:, slot])) + 1}"
-            self.failed[int(slot)] = reason
-
-    def failed_slots(self) -> NDArray[np.bool_]:
-        """Mask [K] of failed models."""
-        mask = np.zeros(len(self._ignored), dtype=bool)
-        mask[list(self.failed)] = True
-        return mask
-
-    def ignore(self, finished: NDArray[np.bool_]) -> None:
-        """Models whose result is already kept can no longer fail."""
-        self._ignored = finished
-
-
-class _Choice:
-    """Early stopping: each model's weights of its lowest validation loss so far, and who is finished."""
-
-    def __init__(self, stopping: EarlyStopping, weights: Tensor) -> None:
-        self.stopping = stopping
-        self.weights = weights.clone()
-        self.steps = [0] * len(weights)
-        self.finished = np.zeros(len(weights), dtype=bool)
-        self._best = np.full(len(weights), np.inf)
-        self._stale = np.zeros(len(weights), dtype=int)
-
-    def look(self, losses: NDArray[np.float64], weights: Tensor, step: int, active: NDArray[np.bool_]) -> None:
-        """Take the weights [K, P] of the models whose validation loss [K] fell; finish those out of patience."""
-        candidates = active & ~self.finished
-        better = candidates & (losses < self._best)
-        self._best[better] = losses[better]
-        slots = np.flatnonzero(better)
-        index = torch.from_numpy(slots).to(weights.device)
-        self.weights[index] = weights[index]
-        for slot in slots:
-            self.steps[slot] = step
-        self._stale[candidates] += 1
-        self._stale[better] = 0
-        self.finished |= candidates & (self._stale >= self.stopping.patience)

@@ -13,25 +13,29 @@ class Progress:
     def __init__(self, label: str, planned: int, epochs: int, stream: TextIO | None, interval: float = 5.0) -> None:
         self._label = label
         self._planned, self._epochs, self._stream, self._interval = planned, epochs, stream, interval
-        self._done = 0
+        self._done = self._resumed = 0.0
         self._start = time.monotonic()
         self._last = self._start
 
-    def epoch(self, epoch: int, loss: float, stack: int) -> None:
-        """A stack of `stack` models has finished an epoch."""
+    def epoch(self, epochs: float, loss: float, stack: int) -> None:
+        """A stack of `stack` models has finished so many epochs."""
         now = time.monotonic()
         if self._stream is None or now - self._last < self._interval:
             return
         self._last = now
-        share = (self._done + stack * epoch / self._epochs) / self._planned
-        left = (now - self._start) * (1 - share) / share
+        share = (self._done + stack * epochs / self._epochs) / self._planned
+        resumed = self._resumed / self._planned
+        left = (now - self._start) * (1 - share) / max(share - resumed, 1e-9)
         print(
-            f"{self._label}: {self._done} of {self._planned} models · next {stack}: epoch {epoch}/{self._epochs}, "
-            f"loss {loss:.4f} · "
-            f"about {_clock(left)} left",
+            f"{self._label}: {self._done:.0f} of {self._planned} models · next {stack}: "
+            f"epoch {epochs:g}/{self._epochs}, loss {loss:.4f} · about {_clock(left)} left",
             file=self._stream,
             flush=True,
         )
+
+    def resume(self, epochs: float, stack: int) -> None:
+        """A stack of `stack` models goes on from so many epochs that were done before."""
+        self._resumed += stack * epochs / self._epochs
 
     def stack(self, stack: int) -> None:
         """A stack of `stack` models is finished and stored."""

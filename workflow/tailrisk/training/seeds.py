@@ -3,10 +3,10 @@
 import hashlib
 from typing import Literal
 
-Purpose = Literal["init", "order"]
+Purpose = Literal["init", "order", "augment", "dropout", "view"]
 
 
-def seed_of(seed: int, model: int, purpose: Purpose) -> int:
-    """63-bit seed from (study seed, model number, purpose) alone: no model depends on which others are trained."""
-    digest = hashlib.blake2b(f"tailrisk {purpose}\0{seed}\0{model}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+def seed_of(seed: int, number: int, purpose: Purpose, step: int = 0) -> int:
+    """63-bit seed from (study seed, model or view number, purpose, step) alone, whatever else is trained or asked."""
+    text = f"tailrisk {purpose}\0{seed}\0{number}" + (f"\0{step}" if step else "")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

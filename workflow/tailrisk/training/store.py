@@ -1,23 +1,29 @@
 """The store: where every finished target model's answers lie until they are gathered (design §5).
 
 `<root>/<hash of recipe and data>/<model>/` holds one `<query hash>.parquet` a query and `performance.json`, which is
-written last: a model without it is not finished.
+written last: a model without it is not finished. `weights.pt` is there where weights are kept, and `checkpoint.pt`
+while a training is under way.
 """
 
 import hashlib
 import logging
+import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from torch import Tensor
 
 from tailrisk.config.base import canonical
 from tailrisk.tables import replacing, write_json
+from tailrisk.training.engine import Saved
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +35,8 @@ class Finished:
     """What is known of a finished model besides its answers. `machine` and `seconds` are recorded, never keyed.
 
     `reason` says why a model failed, and is None for one that did not; `performance` lists [split, metric, value];
-    `steps` counts the steps behind the kept weights; `seconds` is its share of its stack's wall time.
+    `steps` counts the steps behind the kept weights; `seconds` is its share of its stack's wall time; `retried` says
+    that its loss was not finite at the recipe's learning rate, and that these are the answers at the lower one.
     """
 
     reason: str | None
@@ -38,6 +45,7 @@ class Finished:
     steps: int
     seconds: float
     machine: dict[str, str]
+    retried: bool = False
 
 
 _finished = TypeAdapter(Finished)
@@ -55,14 +63,36 @@ class Store:
         rows: NDArray[np.int32],
         answers: Sequence[tuple[BaseModel, NDArray[np.float32]]],
         finished: Finished,
+        weights: dict[str, Tensor] | None = None,
     ) -> None:
-        """Keep a model's answers to each query on `rows`, then the note that it is finished."""
+        """Keep a model's answers to each query on `rows`, its weights if given, then the note that it is finished.
+
+        Answers that are there already stay. The checkpoint, if there was one, is no longer needed.
+        """
+        self.add(model, rows, answers)
+        if weights is not None:
+            _save(self._path(model, "weights.pt"), weights)
+        status = "done" if finished.reason is None else "failed"
+        write_json(self._note(model), {"status": status, **asdict(finished)})
+        self._path(model, "checkpoint.pt").unlink(missing_ok=True)
+
+    def add(
+        self, model: int, rows: NDArray[np.int32], answers: Sequence[tuple[BaseModel, NDArray[np.float32]]]
+    ) -> None:
+        """Keep a model's answers to further queries. Answers that are there already stay, also where they differ."""
         for query, confidence in answers:
+            there = self.answers(model, query, rows)
+            if there is not None:
+                if not np.array_equal(there, confidence):
+                    log.warning(
+                        "target model %d was trained again on another machine or library: its new answers belong to a "
+                        "model that differs from the stored one in rounding",
+                        model,
+                    )
+                continue
             table = pa.table([rows, confidence], schema=SCHEMA)
             with replacing(self._answers(model, query)) as temporary:
                 pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-        status = "done" if finished.reason is None else "failed"
-        write_json(self._note(model), {"status": status, **asdict(finished)})
 
     def finished(self, model: int) -> Finished | None:
         """The note of a finished model; None where there is none or it is damaged."""
@@ -90,17 +120,51 @@ class Store:
         confidence: NDArray[np.float32] = table.column("confidence").to_numpy()
         return confidence
 
+    def weights(self, model: int) -> dict[str, Tensor] | None:
+        """The kept weights and buffers of a finished model; None where there are none, or the file is damaged."""
+        return _load(self._path(model, "weights.pt"))
+
+    def checkpoint(self, model: int) -> Saved | None:
+        """The state of a training that was under way; None where there is none, or the file is damaged."""
+        found = _load(self._path(model, "checkpoint.pt"))
+        try:
+            return found and Saved(**found)
+        except TypeError:
+            return None
+
+    def save_checkpoint(self, model: int, saved: Saved) -> None:
+        """Keep the state of a training that is under way, in place of the one before."""
+        _save(self._path(model, "checkpoint.pt"), {key: getattr(saved, key) for key in ("step", "tensors", "failed")})
+
+    def _path(self, model: int, name: str) -> Path:
+        return self._folder / str(model) / name
+
     def _note(self, model: int) -> Path:
-        return self._folder / str(model) / "performance.json"
+        return self._path(model, "performance.json")
 
     def _answers(self, model: int, query: BaseModel) -> Path:
         name = hashlib.sha256(canonical(query).encode()).hexdigest()[:16]
-        return self._folder / str(model) / f"{name}.parquet"
+        return self._path(model, f"{name}.parquet")
 
 
-def served(store: Store, model: int, queries: Sequence[BaseModel], rows: NDArray[np.int32]) -> bool:
-    """Whether a model needs no training: it failed before, or every query has its answer."""
+def lacks(store: Store, model: int, queries: Sequence[BaseModel], rows: NDArray[np.int32]) -> bool:
+    """Whether a model has yet to be trained, or to answer a query. One that failed before lacks nothing."""
     note = store.finished(model)
     if note is None:
-        return False
-    return note.reason is not None or all(store.answers(model, query, rows) is not None for query in queries)
+        return True
+    return note.reason is None and any(store.answers(model, query, rows) is None for query in queries)
+
+
+def _save(path: Path, content: Any) -> None:
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError):
+        log.warning("%s is damaged and will not be used", path)
+        return None

@@ -1,0 +1,137 @@
+"""What a study will cost on this machine, from a short calibration, before anything runs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tailrisk.config.load import load_study
+from tailrisk.config.plan import Plan
+from tailrisk.config.queries import Augmented
+from tailrisk.config.recipe import Training
+from tailrisk.config.study import Experiment
+from tailrisk.datasets.contract import Prepared, open_prepared
+from tailrisk.models import is_stacked
+from tailrisk.training.device import describe, usable
+from tailrisk.training.engine import Stack, predict, steps_per_epoch
+from tailrisk.training.halves import record_members, training_rows
+from tailrisk.training.job import parse_json
+from tailrisk.training.memory import fitting, predict_need
+from tailrisk.training.order import Orders
+from tailrisk.training.resident import Resident, make_resident
+from tailrisk.training.stack import stack_size
+from tailrisk.training.store import Store, lacks
+
+GIB = 2**30
+BYTES_PER_ANSWER = 10
+"""Of one record under one query of one model: in the store, the chunk and the gathered table, compressed."""
+MOST_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one experiment: target models, those still to be trained, hours, and bytes on disk and in memory."""
+
+    models: int
+    missing: int
+    hours: float
+    disk: int
+    memory: int | None
+    stack: int
+
+
+def plan(config: Path, results: Path, device: str | None, seconds: float) -> Iterator[str]:
+    """Lines to print: what is to be trained, expected hours per experiment, disk and memory.
+
+    A calibration of about `seconds` seconds in all trains a few steps of every experiment, writing nothing.
+    """
+    study = Plan(load_study(config))
+    where = usable(device)
+    yield f"on {describe(where)['device']}, one job at a time:"
+    ready = {name: results / "datasets" / name for name in study.datasets}
+    ready = {name: folder for name, folder in ready.items() if (folder / "card.json").exists()}
+    known = [experiment for experiment in study.experiments.values() if experiment.dataset in ready]
+    total, share = 0.0, seconds / max(1, len(known))
+    for experiment in study.experiments.values():
+        if experiment.dataset not in ready:
+            yield f"  {experiment.name}: {experiment.n_models} target models; not known before the data is prepared"
+            continue
+        cost = estimate(experiment, study, open_prepared(ready[experiment.dataset]), results / "store", where, share)
+        total += cost.hours
+        memory = "not known" if cost.memory is None else f"{cost.memory / GIB:.2f} GiB"
+        yield (
+            f"  {experiment.name}: {cost.missing} of {cost.models} target models to train, {_hours(cost.hours)}, "
+            f"disk {cost.disk / GIB:.2f} GiB, memory about {memory} ({cost.stack} at once)"
+        )
+    yield f"in all {_hours(total)} of training; jobs side by side divide it"
+    unready = [name for name in study.datasets if name not in ready]
+    if unready:
+        yield f"to know the rest, prepare first: snakemake datasets --profile local --configfile {config}"
+
+
+def estimate(
+    experiment: Experiment, study: Plan, prepared: Prepared, store: Path, device: torch.device, seconds: float
+) -> Cost:
+    """The cost of one experiment, measured for about `seconds` seconds."""
+    training: Training = parse_json(Training, experiment.recipe, "recipe")
+    queries = [study.study.queries[name] for name in experiment.queries]
+    recipe, running, rows = training.recipe, study.study.running, prepared.rows("audit")
+    kept, numbers = Store(store, training, prepared.data_hash), range(experiment.n_models)
+    missing = sum(lacks(kept, number, queries, rows.astype(np.int32)) for number in numbers)
+    data = make_resident(prepared, device, is_stacked(training.model))
+    need = predict_need(training, data)
+    size = min(running.stack_size or stack_size(training, device), experiment.n_models)
+    if device.type == "cuda":
+        size = fitting(size, need, torch.cuda.mem_get_info(device)[0])
+
+    per_step, per_record, n_weights = _measure(training, data, prepared, numbers[:size], seconds)
+    trainable = int((~prepared.control[rows]).sum())
+    n_steps = recipe.epochs * steps_per_epoch(trainable, recipe.batch_size)
+    looks = recipe.epochs // recipe.early_stopping.every if recipe.early_stopping else 0
+    views = sum(query.views if isinstance(query, Augmented) else 1 for query in queries)
+    validation, test = len(prepared.rows("validation")), len(prepared.rows("test"))
+    asked = len(rows) * views + test + validation * (1 + looks)
+    hours = missing / size * (n_steps * per_step + asked * per_record) / 3600
+    answers = experiment.n_models * len(queries) * len(rows) * BYTES_PER_ANSWER
+    disk = answers + (experiment.n_models * n_weights * 4 if running.keep_weights else 0)
+    memory = None if need is None else need.of(size) + data.inputs.nbytes
+    return Cost(experiment.n_models, missing, hours, disk, memory, size)
+
+
+def _measure(
+    training: Training, data: Resident, prepared: Prepared, models: range, seconds: float
+) -> tuple[float, float, int]:
+    """Seconds of a step and of asking about a record, for a whole stack, and the weights of one model."""
+    rows = prepared.rows("audit")
+    pools = training_rows(prepared, models, rows, record_members(prepared, training.seed, models, rows))
+    orders = Orders(pools, list(models), training.recipe.batch_size)
+    stack = Stack(training, data, models, prepared.rows("validation"))
+    per_step = _per_unit(
+        ((1, loss) for loss in stack.steps(orders.take(MOST_STEPS), 0, MOST_STEPS)), 0.7 * seconds, data.device
+    )
+    answered = ((place.stop - place.start, logits) for place, logits in predict(stack.model, data, rows))
+    return per_step, _per_unit(answered, 0.3 * seconds, data.device), stack.n_weights
+
+
+def _per_unit(work: Iterator[tuple[int, torch.Tensor]], seconds: float, device: torch.device) -> float:
+    """Seconds a unit of `work`, which yields units done; the first round warms up, where there are more."""
+    begun = start = time.monotonic()
+    units, first = 0, 0
+    for count, _ in work:
+        units += count
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.monotonic()
+        if not first:
+            first, start = count, now
+        elif now - begun > seconds:
+            break
+    now = time.monotonic()
+    return (now - start) / (units - first) if units > first else (now - begun) / units
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
