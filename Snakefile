@@ -28,12 +28,14 @@ except UserError as error:
 # Jobs find `tailrisk` in the environment that runs Snakemake, activated or not, and compute on one thread each:
 # work spreads over jobs, and sums come out the same on machines with more or fewer cores. A prefix replaces
 # Snakemake's strict mode, so that is stated too: a stage that fails must fail through its pipe to the log.
-# How models are run goes the same way and is no parameter of a job: it changes no result, so that an edit of it
-# reruns nothing.
+# Memory that a step frees stays with the process for the next (glibc's two thresholds): a third of a CPU's time for
+# images would else go into page faults. How models are run goes the same way and is no parameter of a job: it changes
+# no result, so that an edit of it reruns nothing.
 environment = quote(os.path.dirname(sys.executable))
 running = quote(plan.running.replace("{", "{{").replace("}", "}}"))
 shell.prefix(
-    f"set -euo pipefail; export PATH={environment}:$PATH OMP_NUM_THREADS=1 TAILRISK_RUNNING={running}; "
+    f"set -euo pipefail; export PATH={environment}:$PATH OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=1073741824 "
+    f"MALLOC_TRIM_THRESHOLD_=2147483647 TAILRISK_RUNNING={running}; "
 )
 
 

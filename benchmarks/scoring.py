@@ -4,18 +4,17 @@ python benchmarks/scoring.py: prints each measure beside its yardstick or bound.
 plain vectorised numpy on 2 cores; the bounds at 377,110 records (the size of MIMIC-CXR) are the project's own.
 """
 
-import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy
+from machine import cores_and_load
 from numpy.typing import NDArray
 
 from tailrisk import __version__
@@ -100,21 +99,11 @@ def whole_audit() -> None:
     print("met" if peak < BOUND_GIB else "MISSED")
 
 
-def processor() -> str:
-    """Name of the processor where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Print versions, hardware and every measure."""
     versions = f"tailrisk {__version__}, Python {platform.python_version()}"
     print(f"{versions}, numpy {np.__version__}, scipy {scipy.__version__}, pandas {pd.__version__}")
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{processor()}, {os.cpu_count()} cores, load average {load} before the start")
+    print(cores_and_load())
     ten_thousand()
     whole_audit()
 

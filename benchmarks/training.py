@@ -1,219 +1,223 @@
-"""CPU time of training target models: a LiRA-style loop, one model at a time on resident data, and this package.
+"""Time of training target models: a loop as in public attack code, one model at a time in memory, and this package.
 
-Usage: python benchmarks/training.py [PREPARED_FOLDER] [--models 8] [--epochs 10]
+Usage: python benchmarks/training.py [--case wrn] [--models 2] [--epochs 4] [--repeats 3] [--device cpu] [--keep]
 
-All arms train the same residual network with AdamW on random halves, with equal batch size and epochs, and ask every
-model about every audit record. CPU time is that of whole processes, imports and loading included:
-  loop      one process per model, a Dataset that yields one record, DataLoader(num_workers=0), plain nn.Module
-  resident  one process, one model after another, batches cut from tensors in memory
-  stacked   one process, `tailrisk.training.job.run_chunk`
-Without PREPARED_FOLDER (results/datasets/<name>) a table of 20,000 patients × 200 features is simulated.
+All arms train the same network on halves of the same records, with equal optimiser, batch size, epochs and
+augmentation, and ask every model about every record. The arms are whole processes, imports and loading included:
+  loop      one process per model, a Dataset that yields one record (images: a PNG file), DataLoader, plain nn.Module
+  resident  one process, one model after another, batches cut from tensors in memory, augmented as a batch
+  engine    one process, `tailrisk.training.job.run_chunk`
+They take turns, --repeats times; of the loop only 2 models are measured, as its processes know nothing of each other.
+Seconds are of CPU time where a CPU trains (one core; neighbours count little) and of the clock where a GPU does. Then
+training and asking alone are timed in one process, and set against the peak arithmetic measured there.
+
+Records are simulated; --data takes a prepared dataset (results/datasets/<name>) in their place, for one --case.
+--keep adds what is printed to benchmarks/results/<date>-<device>.md. The default sizes take 13 minutes of one core.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-SIZES = {"64 x 2, batch 256": (64, 2, 256, 3.0), "32 x 2, batch 64": (32, 2, 64, 5.0)}
-"""Width, depth, batch size, and the least ratio loop / stacked that the project asks for."""
+from machine import cores_and_load
+from training_cases import Case, cases, lay_out, read_case, simulate
 
-RATE = 1e-3
+if TYPE_CHECKING:
+    from training_pace import Pace
 
-
-def simulate(folder: Path) -> Path:
-    """A prepared dataset of 20,000 patients × 200 features."""
-    import numpy as np
-    import pandas as pd
-
-    from tailrisk.datasets.contract import data_hash
-    from tailrisk.tables import write_json, write_table
-
-    rng = np.random.default_rng(0)
-    n = 20_000
-    inputs = rng.standard_normal((n, 200), dtype=np.float32)
-    labels = (inputs[:, :10].sum(axis=1) + 3 * rng.standard_normal(n) > 0).astype(np.int64)
-    names = [f"patient{number}" for number in range(n)]
-    split = rng.choice(["audit", "validation", "test"], size=n, p=[0.75, 0.1, 0.15])
-    records = pd.DataFrame({"record": names, "patient": names, "split": split})
-    folder.mkdir()
-    write_table(folder / "records.parquet", "records", records)
-    np.save(folder / "inputs.npy", inputs)
-    np.save(folder / "labels.npy", labels)
-    digest = data_hash(records, inputs, labels)
-    write_json(folder / "card.json", {"task": "binary", "n_outputs": 1, "data_hash": digest})
-    return folder
+RESULTS = Path(__file__).parent / "results"
+LOOP_MODELS = 2
 
 
-def plain_network(n_features: int, width: int, depth: int):
-    """The residual network as anyone would write it for one model."""
-    from torch import nn
+@dataclass(frozen=True)
+class Cost:
+    """Seconds per model of an arm's process: of CPU, and of the clock."""
 
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
-            )
-
-        def forward(self, x):
-            return x + self.layers(x)
-
-    blocks = [Block() for _ in range(depth)]
-    return nn.Sequential(nn.Linear(n_features, width), *blocks, nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, 1))
+    cpu: float
+    wall: float
 
 
-def run_loop(folder: Path, out: Path, model: int, width: int, depth: int, batch: int, epochs: int) -> None:
-    """One target model as in public LiRA code: a loader that fetches record by record."""
-    import numpy as np
-    import torch
-    from torch.utils.data import DataLoader, Dataset
-
-    torch.set_num_threads(1)
-    inputs, labels, audit = arrays(folder)
-    half = np.random.default_rng(model).random(len(audit)) < 0.5
-
-    class Records(Dataset):
-        def __init__(self, rows) -> None:
-            self.rows = rows
-
-        def __len__(self) -> int:
-            return len(self.rows)
-
-        def __getitem__(self, index: int):
-            row = self.rows[index]
-            return torch.from_numpy(inputs[row]), torch.tensor(labels[row], dtype=torch.float32)
-
-    network = plain_network(inputs.shape[1], width, depth)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    loss_of = torch.nn.BCEWithLogitsLoss()
-    for _ in range(epochs):
-        for x, y in DataLoader(Records(audit[half]), batch_size=batch, shuffle=True, num_workers=0):
-            optimizer.zero_grad()
-            loss_of(network(x)[:, 0], y).backward()
-            optimizer.step()
-        schedule.step()
-    network.eval()
-    with torch.no_grad():
-        answers = [network(x)[:, 0] for x, _ in DataLoader(Records(audit), batch_size=batch, num_workers=0)]
-    np.save(out / f"loop-{model}.npy", torch.cat(answers).numpy())
-
-
-def run_resident(folder: Path, out: Path, models: int, width: int, depth: int, batch: int, epochs: int) -> None:
-    """One model after another on tensors in memory."""
-    import numpy as np
-    import torch
-
-    torch.set_num_threads(1)
-    inputs, labels, audit = arrays(folder)
-    table, truth = torch.from_numpy(inputs), torch.from_numpy(labels).float()
-    for model in range(models):
-        half = torch.from_numpy(audit[np.random.default_rng(model).random(len(audit)) < 0.5])
-        network = plain_network(inputs.shape[1], width, depth)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, fused=True)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        for _ in range(epochs):
-            for rows in half[torch.randperm(len(half))].split(batch):
-                optimizer.zero_grad()
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(network(table[rows])[:, 0], truth[rows])
-                loss.backward()
-                optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            answers = [network(table[rows])[:, 0] for rows in torch.from_numpy(audit).split(1024)]
-        np.save(out / f"resident-{model}.npy", torch.cat(answers).numpy())
-
-
-def run_stacked(folder: Path, out: Path, models: int, width: int, depth: int, batch: int, epochs: int) -> None:
-    """The package's own job."""
-    from tailrisk.config.base import canonical
-    from tailrisk.config.recipe import Recipe, TabularResNet, Training
-    from tailrisk.training.job import run_chunk
-
-    training = Training(
-        seed=1,
-        model=TabularResNet(architecture="tabular_resnet", width=width, depth=depth),
-        recipe=Recipe(epochs=epochs, batch_size=batch, learning_rate=RATE),
-    )
-    queries = canonical({"clean": {"kind": "clean"}})
-    run_chunk(folder, canonical(training), queries, range(models), out / "store", out / "chunk.parquet", device="cpu")
-
-
-def arrays(folder: Path):
-    """Inputs [N, F] and labels [N] of a prepared dataset in memory, and its audit rows."""
-    import numpy as np
-
-    from tailrisk.datasets.contract import open_prepared
-
-    prepared = open_prepared(folder)
-    return np.array(prepared.inputs, dtype=np.float32), prepared.labels, prepared.rows("audit")
-
-
-def cpu_seconds(*arguments: object) -> float:
-    """CPU seconds of this script run as a process of its own with `arguments`."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def run_child(*arguments: object) -> Cost:
+    """This script as a process of its own, one thread wide."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    if arguments[0] == "engine":  # as the workflow runs its jobs (see Snakefile)
+        environment |= {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
     command = [sys.executable, __file__, "--child", *map(str, arguments)]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall)
 
 
-def compare(folder: Path, models: int, epochs: int) -> dict[str, object]:
-    """CPU seconds per model of the three arms, at both sizes."""
-    rows = {}
-    for name, (width, depth, batch, required) in SIZES.items():
-        with tempfile.TemporaryDirectory() as temporary:
-            size = (width, depth, batch, epochs)
-            stacked = cpu_seconds("stacked", folder, temporary, models, *size) / models
-            resident = cpu_seconds("resident", folder, temporary, models, *size) / models
-            loop = sum(cpu_seconds("loop", folder, temporary, model, *size) for model in range(models)) / models
-        rows[name] = {
-            "loop": round(loop, 2),
-            "resident": round(resident, 2),
-            "stacked": round(stacked, 2),
-            "loop/stacked": round(loop / stacked, 2),
-            "required": required,
-            "resident/stacked": round(resident / stacked, 2),
-        }
-        print(name, json.dumps(rows[name]), flush=True)
-    return rows
+def child(arm: str, work: Path, prepared: Path, device: str, first: int, last: int) -> None:
+    """One arm of the comparison on models `first` to `last`; or, as "pace", training alone, `last` times."""
+    import torch
+
+    torch.set_num_threads(1)
+    case = read_case(work / "case.json")
+    if arm == "pace":
+        from training_pace import measure_pace
+
+        pace = measure_pace(case, work, prepared, device, last)
+        (work / "pace.json").write_text(json.dumps(asdict(pace)), encoding="utf-8")
+        return
+    from training_arms import ARMS
+
+    ARMS[arm](case, work, prepared, device, range(first, last + 1))
+
+
+def per_model(arm: str, work: Path, prepared: Path, device: str, models: range) -> Cost:
+    """Mean cost of a model by an arm that takes these models in one process."""
+    cost = run_child(arm, work, prepared, device, models[0], models[-1])
+    return Cost(cost.cpu / len(models), cost.wall / len(models))
+
+
+def measure(case: Case, work: Path, prepared: Path, device: str, repeats: int) -> tuple[dict[str, list[Cost]], "Pace"]:
+    """Costs of the arms, one a repeat (one a model for the loop), and the pace of training alone."""
+    from training_pace import Pace
+
+    case.write(work / "case.json")
+    costs: dict[str, list[Cost]] = {"loop": [], "resident": [], "engine": []}
+    for model in range(LOOP_MODELS):
+        costs["loop"].append(per_model("loop", work, prepared, device, range(model, model + 1)))
+    for _ in range(repeats):
+        for arm in ("resident", "engine"):
+            costs[arm].append(per_model(arm, work, prepared, device, range(case.models)))
+    run_child("pace", work, prepared, device, 0, repeats)
+    return costs, Pace(**json.loads((work / "pace.json").read_text(encoding="utf-8")))
+
+
+def table(case: Case, records: int, costs: dict[str, list[Cost]], pace: "Pace", device: str) -> Iterator[str]:
+    """What is printed of a case: lines."""
+    shape = " × ".join(map(str, case.shape))
+    name = " ".join(f"{value}" if key == "architecture" else f"{key} {value}" for key, value in case.model.items())
+    yield f"{case.name}: {name}; {records} audit records of {shape}, batch {case.batch}, {case.epochs} epochs,"
+    yield f"  augmentation {case.augmentation}, {case.optimizer}, {case.models} models a process"
+    unit = "GPU" if device == "cuda" else "CPU"
+    yield f"  {'':9} {'s per model':>22} {'clock':>8} {'models per hour':>16} {'ratio to engine':>22}"
+    timed = {arm: [cost.wall if device == "cuda" else cost.cpu for cost in own] for arm, own in costs.items()}
+    for arm, own in timed.items():
+        clock = min(cost.wall for cost in costs[arm])
+        ratio = spread([one / other for one, other in zip(own, timed["engine"], strict=False)])
+        yield f"  {arm:9} {spread(own):>22} {clock:8.2f} {3600 / min(own):16.0f} {ratio:>22}"
+    of_loop = min(timed["loop"]) / min(timed["engine"])
+    of_resident = min(timed["resident"]) / min(timed["engine"])
+    yield f"  loop / engine {of_loop:.2f}" + verdict(of_loop, case.over_loop)
+    yield f"  resident / engine {of_resident:.2f}" + verdict(of_resident, 1.0)
+    yield f"  without start-up and loading, s of {unit} per model:"
+    for doing, one, other in (
+        ("training", pace.resident, pace.engine),
+        ("asking", pace.resident_asks, pace.engine_asks),
+    ):
+        ratios = [first / second for first, second in zip(one, other, strict=True)]
+        yield (
+            f"    {doing:8} resident {spread(one)}, engine {spread(other)}, "
+            f"ratio {min(one) / min(other):.2f}, in turns {spread(ratios)}"
+        )
+    yield (
+        f"  engine in training: {pace.work / min(pace.engine) / 1e9:,.0f} of {pace.peak / 1e9:,.0f} GFLOP/s, "
+        f"{pace.share:.0%} of the peak" + (verdict(pace.share, case.share) if case.share else "")
+    )
+
+
+def spread(values: list[float]) -> str:
+    """Least and largest of some seconds or ratios."""
+    return f"{min(values):.2f} … {max(values):.2f}"
+
+
+def verdict(value: float, required: float | None) -> str:
+    """Whether a requirement is met, where there is one."""
+    if required is None:
+        return ""
+    return f" (required {required:g}: {'met' if value >= required else 'MISSED'})"
+
+
+def heading(device: str) -> Iterator[str]:
+    """Versions and hardware."""
+    import torch
+
+    from tailrisk import __version__
+
+    versions = f"tailrisk {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    yield f"{versions}, {platform.platform()}"
+    yield cores_and_load()
+    if device == "cuda":
+        yield f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    else:
+        yield f"vector instructions: {torch.backends.cpu.get_cpu_capability()}; one core a process"
+
+
+def keep(lines: list[str], device: str) -> Path:
+    """Add the lines to the results of today on this device."""
+    import torch
+
+    name = "cpu" if device == "cpu" else re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower())
+    path = RESULTS / f"{date.today()}-{name}.md"
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n".join(["```", *lines, "```", ""]))
+    return path
+
+
+def compare(case: Case, folder: Path | None, device: str, repeats: int) -> Iterator[str]:
+    """Measure a case on a prepared dataset, or on a simulated one, and describe what came out."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        prepared = folder or work / "simulated"
+        if folder is None:
+            simulate(case, prepared)
+        shape, records = lay_out(prepared, work)
+        case = replace(case, shape=shape)
+        yield from table(case, records, *measure(case, work, prepared, device, repeats), device)
 
 
 def main() -> None:
     """Run the comparison, or one arm of it as a child process."""
     if sys.argv[1:2] == ["--child"]:
-        arm, folder, out, *numbers = sys.argv[2:]
-        runs = {"loop": run_loop, "resident": run_resident, "stacked": run_stacked}
-        runs[arm](Path(folder), Path(out), *map(int, numbers))
+        arm, work, prepared, device, first, last = sys.argv[2:]
+        child(arm, Path(work), Path(prepared), device, int(first), int(last))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--models", type=int, default=8, help="models an arm")
-    parser.add_argument("--epochs", type=int, default=10)
-    options = parser.parse_args()
     import torch
 
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or simulate(Path(temporary) / "simulated")
-        rows = compare(folder, options.models, options.epochs)
-    processor = platform.processor() or platform.machine()
-    about = {
-        "unit": "CPU seconds per model",
-        "models": options.models,
-        "epochs": options.epochs,
-        "data": "simulated 20,000 x 200" if options.folder is None else options.folder.name,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{processor}, {os.cpu_count()} cores",
-    }
-    print(json.dumps({**about, "sizes": rows}, indent=1))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=list(cases("cpu")), help="by default all, on a CPU without vit")
+    parser.add_argument("--data", type=Path, help="prepared dataset in place of simulated records")
+    parser.add_argument("--models", type=int, help="models of a resident and of an engine process; an even number")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--keep", action="store_true", help="add what is printed to benchmarks/results")
+    options = parser.parse_args()
+    if options.data and not options.case:
+        parser.error("--data needs the --case that suits it")
+    if options.models and options.models % 2:
+        parser.error("--models must be even: only a whole pair trains on every record once")
+    given = {name: getattr(options, name) for name in ("models", "epochs") if getattr(options, name)}
+    sizes = cases(options.device)
+    chosen = [options.case] if options.case else [name for name in sizes if name != "vit" or options.device == "cuda"]
+    lines: list[str] = []
+
+    def show(found: Iterator[str]) -> None:
+        for line in found:
+            print(line, flush=True)
+            lines.append(line)
+
+    show(heading(options.device))
+    for name in chosen:
+        show(compare(replace(sizes[name], **given), options.data, options.device, options.repeats))
+    if options.keep:
+        print(f"kept in {keep(lines, options.device)}")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ def resnet1d(width: int, norm: str = "group") -> ResNet1D:
 
 
 def vit(**options) -> ViT:
+    if "weights" in options and "sha256" not in options:
+        file = Path(options["weights"])
+        options["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "0" * 64
     return ViT(architecture="vit", **({"pretrained": False} | options))
 
 

@@ -72,6 +72,9 @@ def changed(path: str, value: object) -> dict:
         ("models.net", {"architecture": "wide_resnet", "depth": 29, "width": 2}, "is 6n + 4 (10, 16, 22, 28, 40 ...)"),
         ("models.net", {"architecture": "vit", "pretrained": False, "weights": "x.pth"}, "pretrained is false"),
         ("models.net", {"architecture": "custom", "function": "model.py"}, "models.net.function: "),
+        ("models.net", {"architecture": "vit", "weights": "x.pth"}, "state weights and sha256 together"),
+        ("queries", {"p": {"kind": "redacted", "hidden": ["a"]}, "c": {"kind": "clean"}}, "first query is full access"),
+        ("experiments.first.recipe.preset", ["chexpert"], "experiments.first.recipe.preset: "),
         ("experiments.first.recipe", {"preset": "chexprt"}, "experiments.first.recipe.preset: "),
         ("experiments.first.recipe.accumulation", 3, "accumulation must divide batch_size (32)"),
         ("experiments.first.recipe.retry", 1.0, "experiments.first.recipe.retry: "),
@@ -144,6 +147,16 @@ def test_a_model_of_ones_own_is_known_by_its_code(tmp_path) -> None:
         file.write_text(source)
         recipes.append(Plan.of(config).experiment("first.bc.net").recipe)
     assert recipes[0] == recipes[1] != recipes[2]
+    (tmp_path / "nets/small").mkdir()
+    (tmp_path / "nets/small/__init__.py").write_text("def make(s, n): return 2")
+    assert Plan.of(config).experiment("first.bc.net").recipe == recipes[2]
+    file = tmp_path / "nets/small/__init__.py"
+    hashes = []
+    for width in (4, 64):  # what a module imports from its folder counts, what it imports from elsewhere does not
+        (tmp_path / "nets/sizes.py").write_text(f"WIDTH = {width}")
+        file.write_text("import os\nfrom ..sizes import WIDTH\ndef make(s, n): return WIDTH")
+        hashes.append(Plan.of(config).experiment("first.bc.net").recipe)
+    assert hashes[0] != hashes[1]
     file.write_text("def make(")
     with pytest.raises(UserError, match="is not valid Python"):
         _ = Plan.of(config).experiments

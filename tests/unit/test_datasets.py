@@ -14,7 +14,8 @@ from tailrisk.config.sources import AnySource
 from tailrisk.datasets.contract import open_prepared
 from tailrisk.datasets.diabetes130 import chapter
 from tailrisk.datasets.download import download
-from tailrisk.datasets.prepare import draw_split, groups, prepare, unit_hash
+from tailrisk.datasets.draws import unit_hash
+from tailrisk.datasets.prepare import draw_split, groups, prepare
 from tailrisk.errors import UserError
 from tailrisk.tables import read_table
 

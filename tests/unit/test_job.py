@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -144,7 +145,6 @@ def test_an_interrupted_job_resumes_where_it_was(
     assert not output.exists()
     if number == signal.SIGTERM:
         assert not list(tmp_path.rglob("*.tmp"))
-        assert len(list(store.rglob("checkpoint.pt"))) in {0, 2}  # 0 where it was between two stacks
     resumed = run_chunk(dataset, recipe(**SLOW), QUERIES, range(8), store, output, progress=None)
     assert (resumed.served, resumed.trained) == (finished, 8 - finished)
     assert output.read_bytes() == undisturbed.read_bytes()
@@ -183,6 +183,69 @@ def test_a_training_is_saved_every_few_minutes_and_goes_on_from_there(
     output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=4))
     assert output.read_bytes() == undisturbed.read_bytes()
     assert [first for first in steps if first[1] in {0, 3}] == [(4, 3), (3, 3), (1, 0), (1, 3)]
+
+
+@pytest.mark.parametrize("at", [5, 13, 39 * 14, 40 * 14 - 1])
+def test_sigterm_in_training_saves_after_the_step(
+    dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Within an epoch, in its last step, and in the last step of all: the step is finished, nothing is done twice."""
+    steps: list[int] = []
+    step = engine.Optimizer.step
+
+    def told(self: engine.Optimizer, gradients: torch.Tensor, rate: float, number: int) -> None:
+        step(self, gradients, rate, number)
+        steps.append(number)
+        if number == at and len(steps) == at + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(engine.Optimizer, "step", told)
+    with pytest.raises(SystemExit) as ended:
+        chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=8))
+    assert ended.value.code == 143
+    assert len(list(tmp_path.rglob("checkpoint.pt"))) == 8
+    output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=8))
+    assert steps == list(range(40 * 14))
+    assert output.read_bytes() == undisturbed.read_bytes()
+
+
+def test_sigterm_to_a_job_and_its_log_alike_saves(dataset: Path, tmp_path: Path) -> None:
+    """As SLURM sends it: the reader of the job's output dies, too, and a line that cannot be printed costs nothing."""
+    long = recipe(epochs=100_000)
+    store, output = tmp_path / "store", tmp_path / "out" / "0-7.parquet"
+    job = shlex.join([sys.executable, "-c", JOB, str(dataset), long, QUERIES, str(store), str(output)])
+    log = tmp_path / "log"
+    with subprocess.Popen(
+        ["bash", "-c", f"set -o pipefail; {job} 2>&1 | tee {log}"], start_new_session=True, stdout=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 90
+        while not (log.exists() and "epoch" in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(5)  # the next line of progress is due any moment
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        deadline = time.monotonic() + 30
+        while len(list(store.rglob("checkpoint.pt"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert len(list(store.rglob("checkpoint.pt"))) == 2
+
+
+def test_sigterm_while_models_are_asked_keeps_a_long_training(
+    dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "WORTH_SAVING", 0.0)
+    ask = trainer.Question.ask
+
+    def told(*arguments) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(trainer.Question, "ask", told)
+    with pytest.raises(SystemExit):
+        chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW))
+    monkeypatch.setattr(trainer.Question, "ask", ask)
+    monkeypatch.setattr(engine.Optimizer, "step", None)  # no step is taken again
+    output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW))
+    assert output.read_bytes() == undisturbed.read_bytes()
 
 
 def test_damaged_files_are_trained_again(
@@ -232,19 +295,22 @@ def test_new_queries_are_asked_of_kept_weights(dataset: Path, whole: Path, tmp_p
     assert np.abs(part["confidence"] - clean["confidence"]).max() > 0.1
 
 
-def test_retraining_that_gives_other_answers_is_said(
+def test_all_answers_of_a_number_come_from_one_model(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As on other hardware: answers that are there stay, and a warning names the model."""
+    """Trained again to another model, as on other hardware, a number's old answers go, and a warning says so."""
     output, _ = chunk(dataset, tmp_path, range(2))
     before = read_table(output, "chunk")
-    both = canonical({"clean": {"kind": "clean"}, "part": {"kind": "redacted", "hidden": ["mean radius"]}})
+    part = {"part": {"kind": "redacted", "hidden": ["mean radius"]}}
+    both = canonical({"clean": {"kind": "clean"}} | part)
     rate = engine.learning_rate
     monkeypatch.setattr(engine, "learning_rate", lambda *arguments: rate(*arguments) * 1.01)
     again, _ = chunk(dataset, tmp_path, range(2), queries=both)
-    after = read_table(again, "chunk")
-    assert np.array_equal(after.loc[after["query"] == "clean", "confidence"], before["confidence"])
-    assert "target model 0 was trained again on another machine or library" in caplog.text
+    assert "target model 0, trained again on this machine or library, is not the one that was stored" in caplog.text
+    fresh, _ = chunk(dataset, tmp_path / "fresh", range(2), queries=both)
+    assert again.read_bytes() == fresh.read_bytes()
+    clean = read_table(again, "chunk").loc[lambda frame: frame["query"] == "clean", "confidence"]
+    assert not np.array_equal(clean, before["confidence"])
 
 
 def test_out_of_memory_halves_the_stack(

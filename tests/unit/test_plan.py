@@ -38,7 +38,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_the_estimate_is_about_what_training_takes(study: Path, tmp_path: Path) -> None:
-    """Within a factor of three of the CPU time of the job itself, on a machine that does other things, too."""
+    """Within a factor of three of the time of the job itself, on a machine that does other things, too."""
     found, folder = Plan(load_study(study)), tmp_path / "results"
     experiment = found.experiment("mine.bc.net")
     prepared = open_prepared(folder / "datasets/bc")

@@ -52,15 +52,17 @@ class ViT(Strict):
     )
     weights: str | None = Field(None, description="File of pretrained weights (safetensors, pth or npz).")
     sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="Checksum that the file `weights` must have."
+        None, pattern=r"^[0-9a-f]{64}$", description="Checksum of the file `weights`; `sha256sum FILE` prints it."
     )
 
     @model_validator(mode="after")
     def _weights_are_used(self) -> "ViT":
         if self.weights and not self.pretrained:
             raise ValueError("weights are given but pretrained is false: remove one of the two")
-        if self.sha256 and not self.weights:
-            raise ValueError("sha256 is the checksum of the file `weights`, which is not given")
+        if bool(self.sha256) != bool(self.weights):
+            raise ValueError(
+                "state weights and sha256 together, so that another file of that name is not mistaken for it"
+            )
         return self
 
 

@@ -61,9 +61,39 @@ def _tree_hash(module: str) -> str:
     return _hash(_tree(module))
 
 
-def source_hash(source: str) -> str:
-    """Hash of Python source code without docstrings, comments and positions."""
-    return _hash(ast.parse(source))[:16]
+def folder_hash(folder: Path, module: str) -> str:
+    """Hash of a module outside the package ("nets.small" in `folder`) and of what it imports from that folder.
+
+    FileNotFoundError where the module is not there.
+    """
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file, package = _place(folder, name)
+        if name in found or (name != module and not file.is_file()):
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        found[name] = _hash(tree)
+        parts = name.split(".")
+        waiting.extend(".".join(parts[:depth]) for depth in range(1, len(parts)))  # importing a.b runs a first
+        base = parts if package else parts[:-1]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                waiting.extend(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = base[: len(base) - node.level + 1] if node.level else []
+                source = [*start, *([node.module] if node.module else [])]
+                waiting.append(".".join(source))
+                waiting.extend(".".join([*source, alias.name]) for alias in node.names)
+    text = "\n".join(f"{name} {digest}" for name, digest in sorted(found.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _place(folder: Path, module: str) -> tuple[Path, bool]:
+    """Where a module of a folder is or would be, and whether it is a package."""
+    place = Path(folder, *module.split("."))
+    return (place / "__init__.py", True) if place.is_dir() else (place.with_suffix(".py"), False)
 
 
 def _hash(tree: ast.Module) -> str:

@@ -63,7 +63,7 @@ class Recipe(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Arithmetic of training; auto is mixed bfloat16 for images and signals on a GPU, else float32. "
-        "Models are always asked in float32.",
+        "Models are always asked in float32. On a GPU float32 multiplies in TF32.",
     )
     retry: float | None = Field(
         None,
@@ -76,7 +76,7 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("preset") in PRESETS:
+        if isinstance(data, dict) and isinstance(data.get("preset"), str) and data["preset"] in PRESETS:
             return {**PRESETS[data["preset"]], **data}
         return data
 

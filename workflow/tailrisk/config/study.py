@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from tailrisk.config.architectures import AnyModel, Custom
 from tailrisk.config.base import Name, Strict, canonical, suggestion
-from tailrisk.config.fingerprint import source_hash
-from tailrisk.config.queries import AnyQuery, Augmented, Clean
+from tailrisk.config.fingerprint import folder_hash
+from tailrisk.config.queries import AnyQuery, Augmented, Clean, Redacted
 from tailrisk.config.recipe import Recipe, Training
 from tailrisk.config.sources import AnySource
 from tailrisk.errors import UserError
@@ -139,6 +139,12 @@ class Study(Strict):
                         raise ValueError(f"experiments.{name}: no {kind} '{item}'; {suggestion(item, known)}")
                 if len(set(used)) < len(used):
                     raise ValueError(f"experiments.{name}: a {kind} is listed twice")
+            first, *others = asked(self, entry)
+            if others and self.comparisons.access and isinstance(self.queries[first], Redacted):
+                raise ValueError(
+                    f"experiments.{name}: the first query is full access, with which the others are compared, but "
+                    f"'{first}' is redacted: list another one first"
+                )
             for item in asked(self, entry):
                 if isinstance(self.queries[item], Augmented) and entry.recipe.augmentation == "none":
                     raise ValueError(
@@ -202,15 +208,16 @@ def experiments(study: Study) -> dict[str, Experiment]:
 
 
 def code_hash(spec: Custom) -> str:
-    """Hash of the module of a user's own model, without comments and positions; what it imports is not followed."""
+    """Hash of the module of a user's own model and of all it imports from its folder. UserError where it is missing."""
     module = spec.function.partition(":")[0]
-    file = Path(spec.path, *module.split(".")).with_suffix(".py")
     try:
-        return source_hash(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"the model function {spec.function} is looked for in {file}, which does not exist") from None
+        return folder_hash(Path(spec.path), module)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"the model function {spec.function} is looked for in {error.filename}, which does not exist"
+        ) from None
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid Python: {error}") from None
+        raise UserError(f"{module} in the folder {spec.path} is not valid Python: {error}") from None
 
 
 def chunks(n_models: int, chunk_size: int) -> list[str]:

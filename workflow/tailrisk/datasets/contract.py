@@ -97,8 +97,11 @@ def first(items: Sequence[Any], limit: int = 3) -> str:
     return shown + (f" and {len(items) - limit} more" if len(items) > limit else "")
 
 
-def data_hash(records: pd.DataFrame, inputs: NDArray[Any], labels: NDArray[Any]) -> str:
-    """SHA-256 over everything that training sees: inputs, labels, record and patient ids, splits and controls."""
+def data_hash(records: pd.DataFrame, inputs: NDArray[Any], labels: NDArray[Any], features: Sequence[str] = ()) -> str:
+    """SHA-256 over everything that training and queries see.
+
+    That is inputs, labels, record and patient ids, splits and controls, and the names by which queries hide features.
+    """
     digest = hashlib.sha256()
     for array in (inputs, labels):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -106,4 +109,5 @@ def data_hash(records: pd.DataFrame, inputs: NDArray[Any], labels: NDArray[Any])
     for column in ("record", "patient", "split", "control"):
         if column in records:
             digest.update("\0".join([column, *records[column].astype(str)]).encode())
+    digest.update("\0".join(["features", *features]).encode())
     return digest.hexdigest()

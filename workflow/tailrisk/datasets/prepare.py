@@ -1,6 +1,5 @@
 """The prepare stage: read a source, split it by patient, validate it, and write results/datasets/D."""
 
-import hashlib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from tailrisk.config.sources import Source
 from tailrisk.datasets.contract import SPLITS, Dataset, data_hash, first
+from tailrisk.datasets.draws import unit_hash
 from tailrisk.errors import UserError
 from tailrisk.tables import read_json, read_table, write_array, write_json, write_table
 
@@ -66,14 +66,6 @@ def groups(spec: Source, folder: Path) -> None:
 def has_changed(dataset: Dataset, folder: Path) -> bool:
     """Whether the files of the source are others than those that `folder` was prepared from."""
     return bool(read_json(folder / "card.json")["checksums"] != dataset.checksums)
-
-
-def unit_hash(purpose: str, seed: int, patients: NDArray[np.object_]) -> NDArray[np.float64]:
-    """A number in [0, 1) per record that depends on (purpose, seed, patient id) alone."""
-    unique, inverse = np.unique(patients.astype(str), return_inverse=True)
-    digests = (hashlib.blake2b(f"tailrisk {purpose}\0{seed}\0{p}".encode(), digest_size=8).digest() for p in unique)
-    numbers = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.float64) / 2.0**64
-    return numbers[inverse]
 
 
 def draw_split(patients: NDArray[np.object_], spec: Source) -> NDArray[np.object_]:
@@ -174,5 +166,5 @@ def card(name: str, dataset: Dataset, records: pd.DataFrame) -> dict[str, Any]:
         "licence": dataset.licence,
         "source": dataset.where,
         "checksums": dataset.checksums,
-        "data_hash": data_hash(records, dataset.inputs, dataset.labels),
+        "data_hash": data_hash(records, dataset.inputs, dataset.labels, dataset.features),
     }

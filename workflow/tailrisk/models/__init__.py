@@ -1,9 +1,11 @@
 """Target models: one file per architecture, registered by name."""
 
+import random
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -57,10 +59,17 @@ def build(spec: AnyModel, shape: tuple[int, ...], n_outputs: int, seeds: Sequenc
 
 
 def _single(spec: AnyModel, shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
-    """One model. Its libraries draw from torch's global generator, which is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return SINGLE[spec.architecture](spec, shape, n_outputs)
+    """One model. What it draws from global generators (torch's, numpy's, Python's) is seeded; they stay as they are."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            random.seed(seed)
+            return SINGLE[spec.architecture](spec, shape, n_outputs)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 def capacity(spec: AnyModel, shape: tuple[int, ...], n_outputs: int) -> int:

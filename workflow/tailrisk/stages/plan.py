@@ -18,7 +18,7 @@ from tailrisk.models import is_stacked
 from tailrisk.training.device import describe, usable
 from tailrisk.training.engine import Stack, predict, steps_per_epoch
 from tailrisk.training.halves import record_members, training_rows
-from tailrisk.training.job import parse_json
+from tailrisk.training.job import check_fit, parse_json
 from tailrisk.training.memory import fitting, predict_need
 from tailrisk.training.order import Orders
 from tailrisk.training.resident import Resident, make_resident
@@ -79,6 +79,7 @@ def estimate(
     training: Training = parse_json(Training, experiment.recipe, "recipe")
     queries = [study.study.queries[name] for name in experiment.queries]
     recipe, running, rows = training.recipe, study.study.running, prepared.rows("audit")
+    check_fit(training, tuple(prepared.inputs.shape[1:]))
     kept, numbers = Store(store, training, prepared.data_hash), range(experiment.n_models)
     missing = sum(lacks(kept, number, queries, rows.astype(np.int32)) for number in numbers)
     data = make_resident(prepared, device, is_stacked(training.model))
@@ -109,9 +110,8 @@ def _measure(
     pools = training_rows(prepared, models, rows, record_members(prepared, training.seed, models, rows))
     orders = Orders(pools, list(models), training.recipe.batch_size)
     stack = Stack(training, data, models, prepared.rows("validation"))
-    per_step = _per_unit(
-        ((1, loss) for loss in stack.steps(orders.take(MOST_STEPS), 0, MOST_STEPS)), 0.7 * seconds, data.device
-    )
+    steps = ((1, next(stack.steps(orders.take(1), step, MOST_STEPS))) for step in range(MOST_STEPS))
+    per_step = _per_unit(steps, 0.7 * seconds, data.device)
     answered = ((place.stop - place.start, logits) for place, logits in predict(stack.model, data, rows))
     return per_step, _per_unit(answered, 0.3 * seconds, data.device), stack.n_weights
 

@@ -33,6 +33,7 @@ class Saved:
     step: int
     tensors: dict[str, Tensor]
     failed: str | None
+    precision: str
 
 
 class Observer:
@@ -41,8 +42,8 @@ class Observer:
     def epoch(self, epochs: float, loss: float) -> None:
         """So many epochs are done; `loss` is the mean training loss of the models that are still trained."""
 
-    def due(self) -> bool:
-        """Whether the state is to be saved now; asked after every step."""
+    def due(self, last: bool = False) -> bool:
+        """Whether the state is to be saved now; asked after every step, of which one is the last."""
         return False
 
     def save(self, saved: list[Saved]) -> None:
@@ -105,11 +106,12 @@ def train(
                 stack.look(losses[first : first + step + 1], epoch * n_steps + first)
                 observer.save(stack.saved(done))
         stack.look(losses[first:], epoch * n_steps + first)
-        if stack.active().any():
-            observer.epoch(epoch + 1, float(losses[first:].mean(dim=0).cpu()[stack.active()].mean()))
+        trained = losses[first:].mean(dim=0).cpu()[stack.active()]
         stack.validate(epoch + 1, (epoch + 1) * n_steps)
-        if observer.due():
+        if observer.due(last=epoch + 1 == recipe.epochs or not stack.active().any()):
             observer.save(stack.saved((epoch + 1) * n_steps))
+        if len(trained):
+            observer.epoch(epoch + 1, float(trained.mean()))
     return stack.finish(recipe.epochs * n_steps)
 
 
@@ -131,12 +133,13 @@ class Stack:
         # numbers of a tensor otherwise, so that a shared tensor would give a model other bits in another slot.
         n_models, alone = len(models), isinstance(self.model, Singly)
         self._turns = [slice(k, k + 1) for k in range(n_models)] if alone else [slice(0, n_models)]
-        self._autocast = precision(training, data) == "bfloat16"
+        self._precision = precision(training, data)
 
     def steps(self, batches: Tensor, first: int, n_steps: int) -> Iterator[Tensor]:
         """Take steps number `first` and on, of `n_steps`, on row numbers [S, K, B]; yields each step's losses [K]."""
         recipe, parts = self._recipe, self._recipe.accumulation
         self.model.train()
+        batches = self._data.near(batches)
         portions = (part[slots] for rows in batches for part in rows.chunk(parts, dim=1) for slots in self._turns)
         feed = self._data.batches(portions)
         for step in range(first, first + len(batches)):
@@ -181,6 +184,8 @@ class Stack:
     def finish(self, n_steps: int) -> Trained:
         """The models with the weights that the recipe keeps."""
         if self._choice:
+            for slot in np.flatnonzero((self._choice.steps == 0) & ~self._watch.failed_slots()):
+                self._watch.failed[int(slot)] = "validation loss not finite"
             self._flat.weights.copy_(self._choice.weights)
             self._flat.buffers.copy_(self._choice.buffers)
         elif self._average:
@@ -198,7 +203,12 @@ class Stack:
         """The state of every model after `step` steps."""
         state = {name: tensor.cpu() for name, tensor in self._state().items()}
         return [
-            Saved(step, {name: tensor[slot].clone() for name, tensor in state.items()}, self._watch.failed.get(slot))
+            Saved(
+                step,
+                {name: tensor[slot].clone() for name, tensor in state.items()},
+                self._watch.failed.get(slot),
+                self._precision,
+            )
             for slot in range(len(self._models))
         ]
 
@@ -223,13 +233,13 @@ class Stack:
 
     def _logits(self, x: Tensor, slots: slice, step: int) -> Tensor:
         """Logits [k, B, C] of the models in `slots` for their records x [k, B, …], augmented, in training."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._autocast):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
             if not isinstance(self.model, Singly):
                 return self.model(x).float()
             number, model = self._models[slots.start], self.model.models[slots.start]
             records = self._augmented(x[0], number, step)
             torch.manual_seed(seed_of(self._training.seed, number, "dropout", step))  # for layers that draw
-            return model(ordered(records)).float()[None]
+            return model(records).float()[None]
 
     def _augmented(self, x: Tensor, model: int, step: int) -> Tensor:
         kind = self._recipe.augmentation
@@ -248,16 +258,14 @@ def precision(training: Training, data: Resident) -> str:
     return chosen
 
 
-def ordered(x: Tensor) -> Tensor:
-    """Images [B, C, H, W] with the channels last in memory on a GPU, which its convolutions in bfloat16 want."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and x.device.type == "cuda" else x
-
-
 def block_size(data: Resident) -> int:
-    """Records a model answers at once: fixed per device, as the last bits of a matrix product depend on its shape."""
+    """Records a model answers at once: fixed per device, as the last bits of a matrix product depend on its shape.
+
+    On a CPU activations of more than 32 MB cost more in page faults than in arithmetic.
+    """
     if data.flat:
         return 1024
-    numbers = 2**24 if data.device.type == "cuda" else 2**19
+    numbers = 2**24 if data.device.type == "cuda" else 2**17
     return max(16, 2 ** int(np.log2(numbers / np.prod(data.shape))))
 
 
@@ -274,7 +282,7 @@ def predict(
         for first in range(0, len(rows), block):
             place = slice(first, min(first + block, len(rows)))
             x = view(place) if view else data.scaled(data.raw(numbers[place]))
-            yield place, model(ordered(x)[None])
+            yield place, model(x[None])
 
 
 def _mean_losses(model: nn.Module, data: Resident, rows: NDArray[np.int64]) -> NDArray[np.float64]:

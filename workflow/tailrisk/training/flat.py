@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
 
+from tailrisk.errors import UserError
 from tailrisk.models.singly import Singly
 
 WHOLE = 64
@@ -28,11 +30,13 @@ class Flat:
         self._rows: list[list[nn.Parameter]] = []
         if isinstance(model, Singly):
             models = list(model.models)
+            if odd := {p.dtype for one in models for p in one.parameters()} - {torch.float32}:
+                raise UserError(f"parameters must be float32, not {odd.pop()}: recipe.precision chooses the arithmetic")
             self._rows = [[p for p in one.parameters() if p.requires_grad] for one in models]
             self.weights = _rows_of(self._rows)
-            floats = [[b for b in one.buffers() if b.is_floating_point()] for one in models]
-            self.buffers = _rows_of(floats)
-            _view(floats, self.buffers)
+            statistics = [_statistics(one) for one in models]
+            self.buffers = _rows_of(statistics) if statistics[0] else self.weights.new_empty(len(models), 0)
+            _view(statistics, self.buffers)
             _view(self._rows, self.weights)
             self.decays = _decays(models[0], self.weights)
         else:
@@ -75,9 +79,7 @@ class Flat:
 
 
 def _rows_of(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """One row a model, zero up to a multiple of 16."""
-    if not rows[0]:
-        return torch.empty(len(rows), 0)
+    """One row a model, zero up to a whole multiple."""
     flat = torch.stack([torch.cat([values.detach().flatten() for values in row]) for row in rows])
     return functional.pad(flat, (0, -flat.shape[1] % WHOLE))
 
@@ -88,6 +90,17 @@ def _view(rows: Sequence[Sequence[Tensor]], flat: Tensor) -> None:
         for parameter in row:
             parameter.data = values[first : first + parameter.numel()].view(parameter.shape)
             first += parameter.numel()
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    """What batch normalisation tracks, the only state of a model besides its parameters that training may change."""
+    found: list[Tensor] = []
+    for layer in model.modules():
+        if isinstance(layer, _NormBase) and layer.running_mean is not None and layer.running_var is not None:
+            if layer.momentum is None:
+                raise UserError("batch normalisation with momentum=None counts batches: give it a number, such as 0.1")
+            found += [layer.running_mean, layer.running_var]
+    return found
 
 
 def _decays(model: nn.Module, weights: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from tailrisk.config.architectures import Custom
 from tailrisk.config.load import parse
 from tailrisk.config.queries import AnyQuery
 from tailrisk.config.recipe import Training
-from tailrisk.config.study import Running
+from tailrisk.config.study import Running, code_hash
 from tailrisk.datasets.contract import Prepared, open_prepared
 from tailrisk.errors import UserError
 from tailrisk.models import is_stacked
@@ -66,6 +67,11 @@ def run_chunk(
     label = f"{output.parent.name} {output.stem}"
     training: Training = parse_json(Training, recipe, "recipe")
     asked: dict[str, AnyQuery] = parse_json(dict[str, AnyQuery], queries, "queries")
+    if isinstance(training.model, Custom) and training.code not in (None, code_hash(training.model)):
+        raise UserError(
+            f"the code of {training.model.function} has changed since the workflow was started: run it again, so that "
+            "all target models are of one kind"
+        )
     where = usable(device)
     prepared = open_prepared(dataset)
     check_fit(training, tuple(prepared.inputs.shape[1:]))

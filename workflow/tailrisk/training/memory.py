@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tailrisk.config.recipe import Training
 from tailrisk.datasets.contract import Task
+from tailrisk.errors import UserError
 from tailrisk.models import build, is_stacked
 from tailrisk.training.losses import record_losses
 from tailrisk.training.resident import Resident
@@ -36,7 +37,7 @@ def predict_need(training: Training, data: Resident) -> Need | None:
     copies = 2 + (2 if recipe.optimizer == "adamw" else 1) + bool(recipe.ema) + bool(recipe.early_stopping)
     try:
         weights, saved = _count(training, data, recipe.batch_size // recipe.accumulation)
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError, UserError):
         return None
     state = 4 * copies * weights
     return Need(state + saved, 0) if is_stacked(training.model) else Need(state, saved)
@@ -83,4 +84,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or the machine has no more memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    signs = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

@@ -1,5 +1,6 @@
 """Progress of a job, one line now and then."""
 
+import contextlib
 import time
 from typing import TextIO
 
@@ -26,11 +27,10 @@ class Progress:
         share = (self._done + stack * epochs / self._epochs) / self._planned
         resumed = self._resumed / self._planned
         left = (now - self._start) * (1 - share) / max(share - resumed, 1e-9)
-        print(
+        say(
             f"{self._label}: {self._done:.0f} of {self._planned} models · next {stack}: "
             f"epoch {epochs:g}/{self._epochs}, loss {loss:.4f} · about {_clock(left)} left",
-            file=self._stream,
-            flush=True,
+            self._stream,
         )
 
     def resume(self, epochs: float, stack: int) -> None:
@@ -40,6 +40,12 @@ class Progress:
     def stack(self, stack: int) -> None:
         """A stack of `stack` models is finished and stored."""
         self._done += stack
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line at once. A reader that has gone, as a pipe's may when a job is told to end, is no reason to fail."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=stream, flush=True)
 
 
 def _clock(seconds: float) -> str:

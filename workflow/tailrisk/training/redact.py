@@ -16,7 +16,7 @@ from torch import Tensor
 from tailrisk.config.base import suggestion
 from tailrisk.config.queries import Redacted
 from tailrisk.datasets.contract import Prepared
-from tailrisk.datasets.prepare import unit_hash
+from tailrisk.datasets.draws import unit_hash
 from tailrisk.errors import UserError
 
 BLOCK_BYTES = 2**27

@@ -38,6 +38,10 @@ class Resident:
         """Stored inputs [n, …] of the row numbers [n], on the device."""
         return self._fetch(rows).to(self.device, non_blocking=True)
 
+    def near(self, rows: Tensor) -> Tensor:
+        """Row numbers where the inputs are: on the device, or on the host if those are on disk."""
+        return rows.to(self.device) if isinstance(self.inputs, Tensor) else rows
+
     def scaled(self, raw: Tensor) -> Tensor:
         """Model inputs from stored ones: uint8 from −1 (0) to 1 (255) as in the paper, all else as it is."""
         return raw.float().div_(127.5).sub_(1.0) if raw.dtype == torch.uint8 else raw.float()

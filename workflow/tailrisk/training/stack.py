@@ -40,9 +40,9 @@ def stack_size(training: Training, device: torch.device) -> int:
 def keeps_bits(
     training: Training, data: Resident, models: Sequence[int], pools: Sequence[NDArray[np.int64]], size: int
 ) -> bool:
-    """Whether a model's weights after three steps are the same bits alone, in a full stack, and in another slot.
+    """Whether a model's weights after three steps are the same bits alone, again, in a full stack and in another slot.
 
-    `models` and their `pools` are at least two; the stack is filled up to `size` by repeating them.
+    A stack is filled up to `size` by repeating `models` and their `pools`, of which two are enough.
     """
     short = training.model_copy(
         update={"recipe": training.recipe.model_copy(update={"epochs": 1, "early_stopping": None})}

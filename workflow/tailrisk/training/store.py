@@ -67,8 +67,20 @@ class Store:
     ) -> None:
         """Keep a model's answers to each query on `rows`, its weights if given, then the note that it is finished.
 
-        Answers that are there already stay. The checkpoint, if there was one, is no longer needed.
+        Answers that are there already stay where the model, trained again, gives the same. Where it does not, as on
+        other hardware, they are those of another model and go: all answers of a number come from one model. The
+        checkpoint, if there was one, is no longer needed.
         """
+        there = [(self.answers(model, query, rows), confidence) for query, confidence in answers]
+        if any(old is not None and not np.array_equal(old, new) for old, new in there):
+            log.warning(
+                "target model %d, trained again on this machine or library, is not the one that was stored: all its "
+                "answers are replaced",
+                model,
+            )
+            self._note(model).unlink(missing_ok=True)
+            for path in self._note(model).parent.glob("*.parquet"):
+                path.unlink()
         self.add(model, rows, answers)
         if weights is not None:
             _save(self._path(model, "weights.pt"), weights)
@@ -79,16 +91,9 @@ class Store:
     def add(
         self, model: int, rows: NDArray[np.int32], answers: Sequence[tuple[BaseModel, NDArray[np.float32]]]
     ) -> None:
-        """Keep a model's answers to further queries. Answers that are there already stay, also where they differ."""
+        """Keep a model's answers to further queries. Answers that are there already stay."""
         for query, confidence in answers:
-            there = self.answers(model, query, rows)
-            if there is not None:
-                if not np.array_equal(there, confidence):
-                    log.warning(
-                        "target model %d was trained again on another machine or library: its new answers belong to a "
-                        "model that differs from the stored one in rounding",
-                        model,
-                    )
+            if self.answers(model, query, rows) is not None:
                 continue
             table = pa.table([rows, confidence], schema=SCHEMA)
             with replacing(self._answers(model, query)) as temporary:
@@ -134,7 +139,10 @@ class Store:
 
     def save_checkpoint(self, model: int, saved: Saved) -> None:
         """Keep the state of a training that is under way, in place of the one before."""
-        _save(self._path(model, "checkpoint.pt"), {key: getattr(saved, key) for key in ("step", "tensors", "failed")})
+        _save(
+            self._path(model, "checkpoint.pt"),
+            {key: getattr(saved, key) for key in ("step", "tensors", "failed", "precision")},
+        )
 
     def _path(self, model: int, name: str) -> Path:
         return self._folder / str(model) / name

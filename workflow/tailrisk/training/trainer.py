@@ -18,7 +18,7 @@ from tailrisk.models import capacity, is_stacked
 from tailrisk.training.engine import Observer, Saved, Trained, make, precision, predict, steps_per_epoch, train
 from tailrisk.training.memory import fitting, is_out_of_memory, predict_need
 from tailrisk.training.performance import auroc
-from tailrisk.training.progress import Progress
+from tailrisk.training.progress import Progress, say
 from tailrisk.training.queries import Question
 from tailrisk.training.resident import Resident, make_resident
 from tailrisk.training.stack import keeps_bits, stack_size
@@ -26,6 +26,9 @@ from tailrisk.training.store import Finished, Store
 from tailrisk.training.termination import Termination
 
 log = logging.getLogger(__name__)
+
+WORTH_SAVING = 60.0
+"""Seconds of training that are saved before the models are asked."""
 
 
 class Trainer:
@@ -65,6 +68,9 @@ class Trainer:
                 flat.weights[0].copy_(weights["weights"])
                 flat.buffers[0].copy_(weights["buffers"])
             answers = [(query, question.ask(model, 1)[0]) for query, question in self._questions]
+            if not all(np.isfinite(confidence).all() for _, confidence in answers):
+                others.append(number)  # trained again, it is reported as failed
+                continue
             self._store.add(number, self._rows.astype(np.int32), answers)
             self.asked_again += 1
         return others
@@ -73,22 +79,29 @@ class Trainer:
         """Train models on their member rows, ask them, and store what they say; stack after stack."""
         if not pools:
             return
-        checkpoints = {number: self._store.checkpoint(number) for number in pools}
+        arithmetic = precision(self._training, self._data)
+        found = {number: self._store.checkpoint(number) for number in pools}
+        checkpoints = {number: saved for number, saved in found.items() if saved and saved.precision == arithmetic}
         limit = self._stack_size(pools)
 
         def step(number: int) -> int:
-            saved = checkpoints[number]
-            return saved.step if saved else 0
+            return checkpoints[number].step if number in checkpoints else 0
 
         # Models that were interrupted go on together with those that had come equally far, and go first.
         for done, equal in groupby(sorted(pools, key=lambda number: (-step(number), number)), key=step):
             waiting = list(equal)
             while waiting:
                 numbers = waiting[:limit]
-                saved = [found for number in numbers if (found := checkpoints[number])] if done else []
+                saved = [checkpoints[number] for number in numbers] if done else []
                 try:
                     self._train_stack(numbers, [pools[number] for number in numbers], saved, display)
                 except (RuntimeError, MemoryError) as error:
+                    if "deterministic implementation" in str(error):
+                        operation = " ".join(str(error).split())[:200]
+                        raise UserError(
+                            f"the network uses an operation whose results vary from run to run ({operation}): "
+                            "replace it, or train on a CPU"
+                        ) from None
                     if not is_out_of_memory(error):
                         raise
                     limit = self._halved(len(numbers), error)
@@ -103,21 +116,34 @@ class Trainer:
                 f"the memory of {self._machine['device']} is too small for one target model "
                 f"({' '.join(str(error).split())[:120]}): raise recipe.accumulation, or lower recipe.batch_size"
             ) from None
-        print(f"out of memory with {size} models at once: going on with {size // 2}", flush=True)
+        say(f"out of memory with {size} models at once: going on with {size // 2}")
         return size // 2
 
     def _stack_size(self, pools: dict[int, NDArray[np.int64]]) -> int:
         """Models of a stack: as configured or measured, as many as fit, and one where bits would depend on it."""
         size = self._running.stack_size or stack_size(self._training, self._data.device)
-        if self._data.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self._data.device)
-            size = fitting(size, predict_need(self._training, self._data), int(0.9 * free))
-            numbers = list(pools)[:2]
-            own = [pools[number] for number in numbers]
-            if size > 1 and len(numbers) == 2 and not keeps_bits(self._training, self._data, numbers, own, size):
-                log.warning("this device computes other bits in a stack than alone: training one model at a time")
-                size = 1
+        size = min(size, len(pools))
+        if self._data.device.type != "cuda":
+            return size
+        free, _ = torch.cuda.mem_get_info(self._data.device)
+        size = fitting(size, predict_need(self._training, self._data), int(0.9 * free))
+        numbers = list(pools)[:2]
+        while not self._keeps_bits(numbers, [pools[number] for number in numbers], size):
+            if size == 1:
+                log.warning("this device does not compute the same bits twice: a model trained again will be another")
+                break
+            log.warning("this device computes other bits in a stack than alone: training one model at a time")
+            size = 1
         return size
+
+    def _keeps_bits(self, numbers: list[int], pools: list[NDArray[np.int64]], size: int) -> bool:
+        try:
+            return keeps_bits(self._training, self._data, numbers, pools, size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            torch.cuda.empty_cache()
+            return True  # training finds the size that fits
 
     def _train_stack(
         self, numbers: list[int], pools: list[NDArray[np.int64]], saved: list[Saved], display: Progress
@@ -125,6 +151,7 @@ class Trainer:
         start = time.monotonic()
         trained = self._trained(self._training, numbers, pools, saved, display)
         failed = self._store_stack(trained, numbers, time.monotonic() - start, retried=False)
+        del trained  # a second try needs the room
         display.stack(len(numbers))
         recipe = self._training.recipe
         if not failed or recipe.retry is None:
@@ -133,7 +160,7 @@ class Trainer:
         lower = recipe.model_copy(update={"learning_rate": recipe.learning_rate * recipe.retry})
         slower = self._training.model_copy(update={"recipe": lower})
         second = [numbers[slot] for slot in again]
-        print(f"target models {second} failed; trained once more at {recipe.retry:g} of the learning rate", flush=True)
+        say(f"target models {second} failed; trained once more at {recipe.retry:g} of the learning rate")
         start = time.monotonic()
         trained = train(
             slower, self._data, second, [pools[slot] for slot in again], self._prepared.rows("validation"), self._steps
@@ -162,6 +189,8 @@ class Trainer:
             return train(training, self._data, numbers, pools, validation, self._steps, observer, saved)
         finally:
             self._termination.saving = False
+            if self._termination.requested:
+                self._termination.end()
 
     def _store_stack(self, trained: Trained, numbers: list[int], seconds: float, retried: bool) -> dict[int, str]:
         """Ask a stack and keep what it says. Returns why slots failed; those to be tried again are not yet stored."""
@@ -206,20 +235,26 @@ class _Observer(Observer):
     ) -> None:
         self._numbers, self._store, self._termination = numbers, store, termination
         self._seconds, self._display = 60 * minutes, display
-        self._last = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def epoch(self, epochs: float, loss: float) -> None:
         self._display.epoch(epochs, loss, len(self._numbers))
 
-    def due(self) -> bool:
-        return self._termination.requested or time.monotonic() - self._last >= self._seconds
+    def due(self, last: bool = False) -> bool:
+        now = time.monotonic()
+        # Asking comes after the last step and can take long, too: then a training of some length is saved before it.
+        return (
+            self._termination.requested
+            or now - self._last >= self._seconds
+            or (last and now - self._start >= min(self._seconds, WORTH_SAVING))
+        )
 
     def save(self, saved: list[Saved]) -> None:
         for number, own in zip(self._numbers, saved, strict=True):
             self._store.save_checkpoint(number, own)
         self._last = time.monotonic()
         if self._termination.requested:
-            print(f"told to end: saved after step {saved[0].step}, to be resumed from there", flush=True)
+            say(f"told to end: saved after step {saved[0].step}, to be resumed from there")
             self._termination.end()
 
 
