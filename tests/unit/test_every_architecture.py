@@ -66,7 +66,7 @@ class Interrupting(Observer):
     def __init__(self, after: int) -> None:
         self.after, self.saved = after, []  # type: ignore[var-annotated]
 
-    def due(self) -> bool:
+    def due(self, last: bool = False) -> bool:
         self.after -= 1
         return self.after == 0
 

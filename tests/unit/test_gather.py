@@ -19,6 +19,7 @@ def chunk(path, models, failed: dict[int, str] | None = None, **stamp) -> None:
     done = [model for model in models if model not in failed]
     base = {"recipe": {"seed": 1}, "data_hash": "d", "capacity": 9}
     base["performance"] = [[model, "test", "auroc", 0.5 + model / 100] for model in done]
+    base["retried"] = []
     base["failed"] = {str(model): reason for model, reason in failed.items()}
     with ConfidenceWriter(path, "chunk", base | stamp) as writer:
         for model in done:
@@ -53,6 +54,14 @@ def test_fewer_models_than_a_chunk_holds(tmp_path) -> None:
     chunk(tmp_path / "0-7.parquet", range(8))
     run(tmp_path, 6)
     assert read_confidences(tmp_path / "clean.parquet").models.tolist() == list(range(6))
+
+
+def test_retried_models_are_told(tmp_path) -> None:
+    chunk(tmp_path / "0-3.parquet", range(4), retried=[1])
+    chunk(tmp_path / "4-7.parquet", range(4, 8), failed={5: "x"}, retried=[4, 6])
+    told = performance(sorted(tmp_path.glob("*-*.parquet")), 8, tmp_path / "performance.parquet", 1)
+    assert told[-1] == "trained once more at a lower learning rate: target models 1, 6"  # 4 went with its partner
+    assert metadata(tmp_path / "performance.parquet", "performance")["retried"] == [1, 6]
 
 
 def test_a_failed_model_costs_its_pair(tmp_path) -> None:

@@ -377,6 +377,8 @@ def test_warnings_of_lost_models_too_few_models_and_bad_controls(audits: list[Au
     lost = changed(audits[0], summary={"models": 118}, failed={"7": "the loss is not finite"})
     assert "2 of 120 target models are left out" in warnings([lost])[0]
     assert "model 7: the loss is not finite" in warnings([lost])[0]
+    (again,) = warnings([changed(audits[0], retried=[3, 8])])
+    assert "2 target models did not converge and took a second try" in again
     few = changed(audits[0], summary={"pairs": 12})  # 2^-12 > 0.05 / 300
     assert "with 12 pairs of target models no single patient can be confirmed" in warnings([few])[0]
     assert "confirmed" not in " ".join(warnings([changed(audits[0], summary={"pairs": 13})]))

@@ -61,6 +61,8 @@ class Audited:
     subgroups: pd.DataFrame
     failed: dict[str, str]
     """Reasons why target models failed, by model number."""
+    retried: list[int]
+    """Target models that were trained once more, at a lower learning rate than the others."""
     controls: Controls | None
 
     def at(self, threshold: float) -> dict[str, Any]:
@@ -107,6 +109,7 @@ def load(
         baseline=read_json(baseline) if baseline.exists() else None,
         subgroups=read_table(files.audit / "subgroups.parquet", "audit_subgroups"),
         failed={str(model): str(reason) for model, reason in stamp.get("failed", {}).items()},
+        retried=list(stamp.get("retried", [])),
         controls=_controls(files.audit, dataset, float(summary["fdr"])) if card.get("controls") else None,
     )
 

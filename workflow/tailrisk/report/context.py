@@ -161,6 +161,12 @@ def warnings(audits: list[Audited]) -> list[str]:
                 f"{audit.label}: {audit.left_out} of {audit.experiment.n_models} target models are left out, because "
                 f"they or their partner failed{f' ({reasons})' if reasons else ''}."
             )
+        if audit.retried:
+            found.append(
+                f"{audit.label}: {plural(len(audit.retried), 'target model')} did not converge and took a second try "
+                "at a lower learning rate than the others, so that a pair may differ in more than its halves. Where "
+                "there are many, lower the rate for all."
+            )
         if audit.too_few_models:
             found.append(
                 f"{audit.label}: with {plural(int(audit.summary['pairs']), 'pair')} of target models no single patient "

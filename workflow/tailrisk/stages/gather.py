@@ -74,9 +74,13 @@ def _kept(chunks: list[Path], n_models: int, max_failed_pairs: int) -> Kept:
     if lost:
         told.append(f"{len(lost)} of {n_models // 2} pairs are left out of the audit")
     models = [model for model in range(n_models) if model // 2 not in lost]
+    retried = sorted(model for stamp in stamps.values() for model in stamp["retried"] if model in set(models))
+    if retried:
+        told.append(f"trained once more at a lower learning rate: target models {', '.join(map(str, retried))}")
     first = next(iter(stamps.values()))
     stamp = {key: first[key] for key in ("recipe", "data_hash", "capacity")}
     stamp |= {"n_models": n_models, "failed": {str(model): reason for model, reason in failed.items()}}
+    stamp["retried"] = retried
     measured = [row for s in stamps.values() for row in s["performance"] if row[0] in set(models)]
     return Kept(models, told, stamp, measured)
 
