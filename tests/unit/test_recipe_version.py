@@ -45,7 +45,7 @@ DECIDING = [
     "tailrisk.training.trainer",
     "tailrisk.training.watch",
 ]
-PINNED = (2, "da106e4593043dbf")
+PINNED = (2, "71ae62caca42d8d5")
 
 
 SPEED_ALONE = {"memory", "progress", "stack", "store", "termination"}

@@ -1,8 +1,9 @@
 """Architectures of target models: one section of options each, told apart by `architecture`."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tailrisk.config.base import Strict
 
@@ -85,12 +86,18 @@ class Custom(Strict):
 
     architecture: Literal["custom"]
     function: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="`module:function`, called as function(input_shape, n_outputs, **arguments). The module maps "
         "[batch, *input_shape] to logits [batch, n_outputs].",
     )
     path: str = Field(".", description="Folder that the module is imported from.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of the function.")
+
+    @field_validator("function")
+    @classmethod
+    def _named(cls, function: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", function):
+            raise ValueError(f"write module:function, such as networks:small, not '{function}'")
+        return function
 
 
 AnyModel = Annotated[

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tailrisk.config.architectures import AnyModel
-from tailrisk.config.base import Strict
+from tailrisk.config.base import Strict, suggestion
 from tailrisk.config.presets import PRESETS, Preset
 
 RECIPE_VERSION = 2
@@ -76,9 +76,12 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("preset"), str) and data["preset"] in PRESETS:
-            return {**PRESETS[data["preset"]], **data}
-        return data
+        preset = data.get("preset") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(preset, str):
+            return data
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset '{preset}'; {suggestion(preset, PRESETS)}")
+        return {**PRESETS[preset], **data}
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Recipe":

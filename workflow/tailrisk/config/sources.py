@@ -1,6 +1,6 @@
 """Where datasets come from: one model of options per source, chosen by its `source` key."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,9 +11,13 @@ RESERVED |= {"auc", "auc_mean", "auc_low", "auc_high"}
 """Columns of the audit's tables, which group variables stand beside."""
 
 
+Form = Literal["table", "signal", "image"]
+
+
 class Source(Strict):
     """Options that every source shares. Splits are drawn per patient from a hash of the patient's id."""
 
+    form: ClassVar[Form] = "table"
     validation: float = Field(
         0.1, gt=0, lt=1, description="Share of patients kept for early stopping: never trained on or audited."
     )
@@ -87,6 +91,7 @@ class Diabetes130(Source):
 class NihChestXray14(Source):
     """NIH ChestX-ray14: frontal chest radiographs with 14 findings (Wang et al., CVPR 2017)."""
 
+    form: ClassVar[Form] = "image"
     source: Literal["nih_chestxray14"]
     path: str = Field(description="Folder with the table of labels and, in it or anywhere below it, the images.")
     table: str = Field(
@@ -103,6 +108,7 @@ class NihChestXray14(Source):
 class PtbXl(Source):
     """PTB-XL: 12-lead ECGs of 10 seconds with five diagnostic superclasses (Wagner et al., Scientific Data 2020)."""
 
+    form: ClassVar[Form] = "signal"
     source: Literal["ptbxl"]
     path: str = Field(description="Folder with ptbxl_database.csv, scp_statements.csv and records100 or records500.")
     rate: Literal[100, 500] = Field(100, description="Samples per second of the signals to read.")

@@ -1,7 +1,7 @@
 """The whole configuration, and the experiments, chunks and job parameters that follow from it."""
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from tailrisk.config.architectures import AnyModel, Custom
 from tailrisk.config.base import Name, Strict, canonical, suggestion
 from tailrisk.config.fingerprint import folder_hash
+from tailrisk.config.fit import misfit
 from tailrisk.config.queries import AnyQuery, Augmented, Clean, Redacted
 from tailrisk.config.recipe import Recipe, Training
 from tailrisk.config.sources import AnySource
@@ -139,7 +140,12 @@ class Study(Strict):
                         raise ValueError(f"experiments.{name}: no {kind} '{item}'; {suggestion(item, known)}")
                 if len(set(used)) < len(used):
                     raise ValueError(f"experiments.{name}: a {kind} is listed twice")
-            first, *others = asked(self, entry)
+            queries = {item: self.queries[item] for item in asked(self, entry)}
+            for dataset, model in product(listed(entry.datasets), listed(entry.models)):
+                wrong = misfit(self.datasets[dataset].form, self.models[model], entry.recipe.augmentation, queries)
+                if wrong:
+                    raise ValueError(f"experiments.{name} ('{dataset}' with '{model}'): {wrong}")
+            first, *others = queries
             if others and self.comparisons.access and isinstance(self.queries[first], Redacted):
                 raise ValueError(
                     f"experiments.{name}: the first query is full access, with which the others are compared, but "

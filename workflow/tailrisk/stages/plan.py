@@ -25,7 +25,8 @@ from tailrisk.training.resident import Resident, make_resident
 from tailrisk.training.stack import stack_size
 from tailrisk.training.store import Store, lacks
 
-GIB = 2**30
+PROCESS = 350 * 2**20
+"""Bytes of a process with torch before it trains anything, as measured."""
 BYTES_PER_ANSWER = 10
 """Of one record under one query of one model: in the store, the chunk and the gathered table, compressed."""
 MOST_STEPS = 10_000
@@ -61,12 +62,13 @@ def plan(config: Path, results: Path, device: str | None, seconds: float) -> Ite
             continue
         cost = estimate(experiment, study, open_prepared(ready[experiment.dataset]), results / "store", where, share)
         total += cost.hours
-        memory = "not known" if cost.memory is None else f"{cost.memory / GIB:.2f} GiB"
+        memory = "not known" if cost.memory is None else _bytes(cost.memory)
         yield (
             f"  {experiment.name}: {cost.missing} of {cost.models} target models to train, {_hours(cost.hours)}, "
-            f"disk {cost.disk / GIB:.2f} GiB, memory about {memory} ({cost.stack} at once)"
+            f"disk {_bytes(cost.disk)}, memory about {memory} a job ({cost.stack} at once)"
         )
-    yield f"in all {_hours(total)} of training; jobs side by side divide it"
+    if known:
+        yield f"in all {_hours(total)} of training; jobs side by side divide it at best"
     unready = [name for name in study.datasets if name not in ready]
     if unready:
         yield f"to know the rest, prepare first: snakemake datasets --profile local --configfile {config}"
@@ -98,7 +100,7 @@ def estimate(
     hours = missing / size * (n_steps * per_step + asked * per_record) / 3600
     answers = experiment.n_models * len(queries) * len(rows) * BYTES_PER_ANSWER
     disk = answers + (experiment.n_models * n_weights * 4 if running.keep_weights else 0)
-    memory = None if need is None else need.of(size) + data.inputs.nbytes
+    memory = None if need is None else need.of(size) + data.inputs.nbytes + PROCESS * (device.type == "cpu")
     return Cost(experiment.n_models, missing, hours, disk, memory, size)
 
 
@@ -131,6 +133,10 @@ def _per_unit(work: Iterator[tuple[int, torch.Tensor]], seconds: float, device: 
             break
     now = time.monotonic()
     return (now - start) / (units - first) if units > first else (now - begun) / units
+
+
+def _bytes(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
 
 
 def _hours(hours: float) -> str:

@@ -23,7 +23,7 @@ from tailrisk.tables import ConfidenceWriter
 from tailrisk.training import augment
 from tailrisk.training.device import describe, usable
 from tailrisk.training.halves import record_members, training_rows
-from tailrisk.training.progress import Progress
+from tailrisk.training.progress import Progress, say
 from tailrisk.training.store import Store, lacks
 from tailrisk.training.termination import Termination
 from tailrisk.training.trainer import Trainer
@@ -82,6 +82,8 @@ def run_chunk(
     missing = [n for n in models if lacks(kept, n, list(asked.values()), rows.astype(np.int32))]
     machine, trained, asked_again = describe(where), 0, 0
     if missing:
+        if len(missing) < len(models):
+            say(f"{label}: {len(models) - len(missing)} of {len(models)} target models are in the store", progress)
         with Termination() as termination:
             trainer = Trainer(training, asked, prepared, where, running or Running(), kept, machine, termination)
             missing = trainer.ask_again(missing)

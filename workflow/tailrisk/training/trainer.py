@@ -77,8 +77,19 @@ class Trainer:
 
     def train(self, pools: dict[int, NDArray[np.int64]], display: Progress) -> None:
         """Train models on their member rows, ask them, and store what they say; stack after stack."""
-        if not pools:
-            return
+        try:
+            if pools:
+                self._train_all(pools, display)
+        except RuntimeError as error:
+            if "deterministic implementation" not in str(error):
+                raise
+            operation = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the network uses an operation whose results vary from run to run ({operation}): replace it, or train "
+                "on a CPU"
+            ) from None
+
+    def _train_all(self, pools: dict[int, NDArray[np.int64]], display: Progress) -> None:
         arithmetic = precision(self._training, self._data)
         found = {number: self._store.checkpoint(number) for number in pools}
         checkpoints = {number: saved for number, saved in found.items() if saved and saved.precision == arithmetic}
@@ -96,12 +107,6 @@ class Trainer:
                 try:
                     self._train_stack(numbers, [pools[number] for number in numbers], saved, display)
                 except (RuntimeError, MemoryError) as error:
-                    if "deterministic implementation" in str(error):
-                        operation = " ".join(str(error).split())[:200]
-                        raise UserError(
-                            f"the network uses an operation whose results vary from run to run ({operation}): "
-                            "replace it, or train on a CPU"
-                        ) from None
                     if not is_out_of_memory(error):
                         raise
                     limit = self._halved(len(numbers), error)
@@ -181,6 +186,7 @@ class Trainer:
         display: Progress,
     ) -> Trained:
         if saved:
+            say(f"target models {numbers[0]} to {numbers[-1]} go on after epoch {saved[0].step / self._steps:.1f}")
             display.resume(saved[0].step / self._steps, len(numbers))
         observer = _Observer(numbers, self._store, self._termination, self._running.checkpoint_minutes, display)
         self._termination.saving = True
