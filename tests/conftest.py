@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("shared", deadline=None)  # a busy machine is no fault of a test
+hypothesis.settings.load_profile("shared")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run side by side, each on one thread
 
 REPOSITORY = Path(__file__).parents[1]

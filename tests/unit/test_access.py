@@ -137,6 +137,20 @@ def test_commands_write_what_the_functions_write(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        ((0.25, 0, 1, 1), "the lower 75 % of the image"),
+        ((0, 0, 1, 0.5), "the left 50 % of the image"),
+        ((0, 0.9, 1, 1), "the right 10 % of the image"),
+        ((0.25, 0, 0.5, 1), "the part of the image 25 to 50 % from its top"),
+    ],
+)
+def test_regions_in_words(region: tuple[float, ...], words: str) -> None:
+    query = Redacted(kind="redacted", hidden_region=region)
+    assert in_words(query, (1, 64, 64)) == f"without {words}, filled with the median"
+
+
+@pytest.mark.parametrize(
     ("query", "shape", "words"),
     [
         (Clean(kind="clean"), ECG, "the whole record"),
@@ -152,12 +166,13 @@ def test_commands_write_what_the_functions_write(tmp_path) -> None:
         (
             Redacted(kind="redacted", known_region=(0, 0.25, 0.5, 0.75)),
             IMAGE,
-            "only the image from 0 to 50 % of its height and 25 to 75 % of its width, the rest filled with the median",
+            "only the part of the image 0 to 50 % from its top and 25 to 75 % from its left, the rest filled with "
+            "the median",
         ),
         (
             Redacted(kind="redacted", hidden_region=(0, 0, 0.125, 1), fill="zero"),
             IMAGE,
-            "without the image from 0 to 12.5 % of its height and 0 to 100 % of its width, filled with zeros",
+            "without the upper 12.5 % of the image, filled with zeros",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from tailrisk.attacks.roc import roc_summary
 from tailrisk.cli import main
 from tailrisk.errors import UserError
 from tailrisk.report.audited import Audited, Controls, load
-from tailrisk.report.context import inline_svg, warnings
+from tailrisk.report.context import inline_svg, tell_apart, warnings
 from tailrisk.report.headlines import headlines, most_exposed
 from tailrisk.report.page import render, write_report
 from tailrisk.report.text import count, expected, number, plural, share, signed_percent
@@ -360,6 +360,12 @@ def test_a_group_that_only_has_many_records_is_not_named(audits: list[Audited]) 
     explained = groups.assign(tail_expected_clustered=groups["tail_n"])
     third = headlines([dataclasses.replace(audits[2], subgroups=explained)], 0.95, 0.01)[2]
     assert third.startswith("No group of patients was found over-represented")
+
+
+def test_one_source_twice_is_told_apart() -> None:
+    cards = {"finding": {"title": "Chest"}, "view": {"title": "Chest"}, "ecg": {"title": "Heart"}}
+    tell_apart(cards)
+    assert [card["title"] for card in cards.values()] == ["Chest (finding)", "Chest (view)", "Heart"]
 
 
 def test_a_broken_model_comes_first_and_warns(audits: list[Audited]) -> None:

@@ -35,5 +35,23 @@ def _named(names: Sequence[str], input_shape: Sequence[int]) -> str:
 
 
 def _region(region: tuple[float, float, float, float]) -> str:
-    top, left, bottom, right = (f"{100 * share:g}" for share in region)
-    return f"the image from {top} to {bottom} % of its height and {left} to {right} % of its width"
+    top, left, bottom, right = region
+    if (left, right) == (0, 1):
+        return _side(top, bottom, "upper", "lower")
+    if (top, bottom) == (0, 1):
+        return _side(left, right, "left", "right")
+    return f"the part of the image {_between(top, bottom)} from its top and {_between(left, right)} from its left"
+
+
+def _side(start: float, stop: float, near: str, far: str) -> str:
+    """A band across the whole image, by name where it lies at an edge."""
+    if start == 0:
+        return f"the {near} {100 * stop:g} % of the image"
+    if stop == 1:
+        return f"the {far} {100 * (1 - start):g} % of the image"
+    edge = "top" if near == "upper" else "left"
+    return f"the part of the image {_between(start, stop)} from its {edge}"
+
+
+def _between(start: float, stop: float) -> str:
+    return f"{100 * start:g} to {100 * stop:g} %"

@@ -85,6 +85,7 @@ def build_context(
     for name, card in cards.items():  # captions are read from the study, so that a new one prepares nothing again
         captions = study.datasets[name].model_dump(include={"title", "licence"}, exclude_none=True)
         card.update(captions)
+    tell_apart(cards)
     twins = Counter((every[name].dataset, every[name].model) for name in files)
     audits = []
     for name, paths in files.items():
@@ -141,6 +142,14 @@ def build_context(
         tail=tail,
         provenance=provenance,
     )
+
+
+def tell_apart(cards: dict[str, dict[str, Any]]) -> None:
+    """Add the dataset's name to titles that several cards bear, such as one source with two targets."""
+    borne = Counter(card["title"] for card in cards.values())
+    for name, card in cards.items():
+        if borne[card["title"]] > 1:
+            card["title"] += f" ({name})"
 
 
 def warnings(audits: list[Audited]) -> list[str]:
