@@ -34,9 +34,8 @@ def cohort(tmp_path_factory) -> tuple[Audit, pd.DataFrame]:
     run_chunk(
         folder / "cohort", canonical(training), queries, range(N_MODELS), folder / "store", folder / "chunk.parquet"
     )
-    paths = {"clean": folder / "clean.parquet"}
-    assert gather([folder / "chunk.parquet"], N_MODELS, paths, folder / "performance.parquet", 0) == []
-    scores = read_confidences(paths["clean"])
+    gather([folder / "chunk.parquet"], N_MODELS, "clean", folder / "clean.parquet", max_failed_pairs=0)
+    scores = read_confidences(folder / "clean.parquet")
     records = read_table(folder / "cohort/records.parquet", "records").iloc[scores.rows].reset_index(drop=True)
     kinds = read_table(folder / "cohort/groups.parquet", "groups").iloc[scores.rows].reset_index(drop=True)
     audit = run_audit(
