@@ -5,6 +5,7 @@ leaves them.
 """
 
 import atexit
+import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from tailrisk.compare.capacity import write_capacity
 from tailrisk.config.study import Study
 from tailrisk.figures.write import write_access_figures, write_audit_figures, write_comparison_figures
 from tailrisk.report.access import AccessFiles
-from tailrisk.report.audited import Files
+from tailrisk.report.audited import Audited, Files
 from tailrisk.report.context import Context, build_context
 from tailrisk.tables import write_json, write_table
 
@@ -182,3 +183,9 @@ def _card() -> dict[str, object]:
         "preprocessing": "Standardised.", "licence": "CC0", "source": "t.csv",
         "checksums": {"t.csv": "0" * 64}, "data_hash": "1" * 64,
     }  # fmt: skip
+
+
+def changed(audit: Audited, *, rows: dict | None = None, summary: dict | None = None, **fields: object) -> Audited:
+    """A copy of an audit with values of every threshold, of the summary or of the audit itself replaced."""
+    thresholds = [row | (rows or {}) for row in audit.summary["thresholds"]]
+    return dataclasses.replace(audit, summary=audit.summary | {"thresholds": thresholds} | (summary or {}), **fields)

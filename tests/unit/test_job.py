@@ -1,23 +1,17 @@
-"""The training job: chunks, resuming, failures and what the file holds."""
+"""The training job: chunks, queries, failures and what the file holds."""
 
 import io
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_jobs import NETWORK, QUERIES, chunk, recipe
 
-from tailrisk.config.architectures import Logistic, TabularResNet
+from tailrisk.config.architectures import Logistic
 from tailrisk.config.base import canonical
-from tailrisk.config.recipe import Recipe, Training
-from tailrisk.config.sources import BreastCancer, Simulated
+from tailrisk.config.sources import Simulated
 from tailrisk.config.study import Running
 from tailrisk.datasets.contract import data_hash, open_prepared
 from tailrisk.datasets.prepare import prepare
@@ -26,23 +20,8 @@ from tailrisk.membership import membership
 from tailrisk.tables import metadata, read_table, write_json, write_table
 from tailrisk.training import engine, trainer
 from tailrisk.training.halves import record_members, training_rows
-from tailrisk.training.job import Outcome, run_chunk
+from tailrisk.training.job import run_chunk
 from tailrisk.training.progress import Progress
-
-QUERIES = canonical({"clean": {"kind": "clean"}})
-NETWORK = TabularResNet(architecture="tabular_resnet", width=17, depth=1)
-
-
-def recipe(model=NETWORK, **changes) -> str:
-    settings = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01} | changes
-    return canonical(Training(seed=1, model=model, recipe=Recipe(**settings)))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "breast_cancer"
-    prepare("breast_cancer", BreastCancer(source="breast_cancer"), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +31,6 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = run_chunk(dataset, recipe(), QUERIES, range(8), folder / "store", folder / "0-7.parquet", progress=None)
     assert (outcome.served, outcome.trained, outcome.failed) == (0, 8, 0)
     return folder / "0-7.parquet"
-
-
-def chunk(dataset: Path, folder: Path, models: range, **changes) -> tuple[Path, Outcome]:
-    output = folder / f"{models.start}-{models.stop - 1}.parquet"
-    options = {"recipe": recipe(), "queries": QUERIES, "store": folder / "store", "progress": None} | changes
-    return output, run_chunk(dataset, models=models, output=output, **options)
 
 
 def write_dataset(folder: Path, inputs: np.ndarray, labels: np.ndarray, task: str, n_outputs: int) -> Path:
@@ -107,160 +80,6 @@ def test_splitting_a_chunk_changes_no_confidence(dataset: Path, whole: Path, tmp
     served_all, outcome = chunk(dataset, tmp_path, range(8))
     assert (outcome.served, outcome.trained) == (8, 0)
     assert served_all.read_bytes() == whole.read_bytes()
-
-
-JOB = """
-import sys
-from pathlib import Path
-from tailrisk.config.study import Running
-from tailrisk.training.job import run_chunk
-data, recipe, queries, store, output = sys.argv[1:]
-run_chunk(Path(data), recipe, queries, range(8), Path(store), Path(output), Running(stack_size=2))
-"""
-
-
-SLOW = {"epochs": 40}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return chunk(dataset, folder, range(8), recipe=recipe(**SLOW))[0]
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_an_interrupted_job_resumes_where_it_was(
-    dataset: Path, undisturbed: Path, tmp_path: Path, number: int, code: int
-) -> None:
-    store, output = tmp_path / "store", tmp_path / "out" / "0-7.parquet"
-    command = [sys.executable, "-c", JOB, str(dataset), recipe(**SLOW), QUERIES, str(store), str(output)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while len(list(store.rglob("performance.json"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        os.kill(process.pid, number)
-        assert process.wait(30) == code
-    finished = len(list(store.rglob("performance.json")))
-    assert 2 <= finished < 8
-    assert not output.exists()
-    if number == signal.SIGTERM:
-        assert not list(tmp_path.rglob("*.tmp"))
-    resumed = run_chunk(dataset, recipe(**SLOW), QUERIES, range(8), store, output, progress=None)
-    assert (resumed.served, resumed.trained) == (finished, 8 - finished)
-    assert output.read_bytes() == undisturbed.read_bytes()
-    assert not list(store.rglob("checkpoint.pt"))
-
-
-def test_a_training_is_saved_every_few_minutes_and_goes_on_from_there(
-    dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed right after its third save: the resumed job takes the remaining steps only, in a stack of another size."""
-    saves = []
-
-    def killed(self: trainer._Observer, saved: list[engine.Saved]) -> None:
-        save(self, saved)
-        saves.append(saved[0].step)
-        if len(saves) == 3:
-            raise KeyboardInterrupt
-
-    save = trainer._Observer.save
-    monkeypatch.setattr(trainer._Observer, "save", killed)
-    running = Running(stack_size=8, checkpoint_minutes=1e-9)
-    with pytest.raises(KeyboardInterrupt):
-        chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=running)
-    assert saves == [1, 2, 3]
-    damaged = next((tmp_path / "store").rglob("5/checkpoint.pt"))
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    monkeypatch.setattr(trainer._Observer, "save", save)
-    steps = []
-    step = engine.Optimizer.step
-
-    def counted(self: engine.Optimizer, gradients: torch.Tensor, rate: float, number: int) -> None:
-        steps.append((len(gradients), number))
-        step(self, gradients, rate, number)
-
-    monkeypatch.setattr(engine.Optimizer, "step", counted)
-    output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=4))
-    assert output.read_bytes() == undisturbed.read_bytes()
-    assert [first for first in steps if first[1] in {0, 3}] == [(4, 3), (3, 3), (1, 0), (1, 3)]
-
-
-@pytest.mark.parametrize("at", [5, 13, 39 * 14, 40 * 14 - 1])
-def test_sigterm_in_training_saves_after_the_step(
-    dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
-    """Within an epoch, in its last step, and in the last step of all: the step is finished, nothing is done twice."""
-    steps: list[int] = []
-    step = engine.Optimizer.step
-
-    def told(self: engine.Optimizer, gradients: torch.Tensor, rate: float, number: int) -> None:
-        step(self, gradients, rate, number)
-        steps.append(number)
-        if number == at and len(steps) == at + 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(engine.Optimizer, "step", told)
-    with pytest.raises(SystemExit) as ended:
-        chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=8))
-    assert ended.value.code == 143
-    assert len(list(tmp_path.rglob("checkpoint.pt"))) == 8
-    output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW), running=Running(stack_size=8))
-    assert steps == list(range(40 * 14))
-    assert output.read_bytes() == undisturbed.read_bytes()
-
-
-def test_sigterm_to_a_job_and_its_log_alike_saves(dataset: Path, tmp_path: Path) -> None:
-    """As SLURM sends it: the reader of the job's output dies, too, and a line that cannot be printed costs nothing."""
-    long = recipe(epochs=100_000)
-    store, output = tmp_path / "store", tmp_path / "out" / "0-7.parquet"
-    job = shlex.join([sys.executable, "-c", JOB, str(dataset), long, QUERIES, str(store), str(output)])
-    log = tmp_path / "log"
-    with subprocess.Popen(
-        ["bash", "-c", f"set -o pipefail; {job} 2>&1 | tee {log}"], start_new_session=True, stdout=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 90
-        while not (log.exists() and "epoch" in log.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(5)  # the next line of progress is due any moment
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-        deadline = time.monotonic() + 30
-        while len(list(store.rglob("checkpoint.pt"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-    assert len(list(store.rglob("checkpoint.pt"))) == 2
-
-
-def test_sigterm_while_models_are_asked_keeps_a_long_training(
-    dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "WORTH_SAVING", 0.0)
-    ask = trainer.Question.ask
-
-    def told(*arguments) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(trainer.Question, "ask", told)
-    with pytest.raises(SystemExit):
-        chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW))
-    monkeypatch.setattr(trainer.Question, "ask", ask)
-    monkeypatch.setattr(engine.Optimizer, "step", None)  # no step is taken again
-    output, _ = chunk(dataset, tmp_path, range(8), recipe=recipe(**SLOW))
-    assert output.read_bytes() == undisturbed.read_bytes()
-
-
-def test_damaged_files_are_trained_again(
-    dataset: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    chunk(dataset, tmp_path, range(8))
-    answers = sorted((tmp_path / "store").rglob("*.parquet"))
-    answers[0].write_bytes(answers[0].read_bytes()[:50])
-    notes = sorted((tmp_path / "store").rglob("performance.json"))
-    notes[5].write_text('{"status": "do')
-    capsys.readouterr()
-    output, outcome = chunk(dataset, tmp_path, range(8))
-    assert (outcome.served, outcome.trained) == (6, 2)
-    assert capsys.readouterr().out.endswith("6 served from the store, 2 trained, 0 failed\n")
-    assert output.read_bytes() == whole.read_bytes()
 
 
 def test_a_new_query_asks_the_same_models_again(dataset: Path, whole: Path, tmp_path: Path) -> None:
@@ -456,3 +275,18 @@ def test_progress_is_printed_line_by_line(dataset: Path, tmp_path: Path) -> None
     first, second = stream.getvalue().splitlines()
     assert first.startswith("lr.bc 0-7: 0 of 8 models · next 4: epoch 5/10, loss 0.2500 · about 0:00 left")
     assert second.startswith("lr.bc 0-7: 4 of 8 models · next 4: epoch 1/10, loss 0.5000")
+
+
+def test_damaged_files_are_trained_again(
+    dataset: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chunk(dataset, tmp_path, range(8))
+    answers = sorted((tmp_path / "store").rglob("*.parquet"))
+    answers[0].write_bytes(answers[0].read_bytes()[:50])
+    notes = sorted((tmp_path / "store").rglob("performance.json"))
+    notes[5].write_text('{"status": "do')
+    capsys.readouterr()
+    output, outcome = chunk(dataset, tmp_path, range(8))
+    assert (outcome.served, outcome.trained) == (6, 2)
+    assert capsys.readouterr().out.endswith("6 served from the store, 2 trained, 0 failed\n")
+    assert output.read_bytes() == whole.read_bytes()
