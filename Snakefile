@@ -41,7 +41,7 @@ shell.prefix(
 
 wildcard_constraints:
     dataset=r"[a-z0-9_-]+",
-    experiment=r"[a-z0-9_-]+\.[a-z0-9_-]+\.[a-z0-9_-]+",
+    experiment=r"[a-z0-9_-]+(\.[a-z0-9_-]+\.[a-z0-9_-]+)?",
     comparison=r"[a-z0-9_-]+\.[a-z0-9_-]+",
     query=r"[a-z0-9_-]+",
     chunk=r"\d+-\d+",

@@ -17,15 +17,24 @@ import pandas as pd
 from tailrisk.audit.audit import AuditOptions, run_audit
 from tailrisk.compare.access import write_access
 from tailrisk.compare.capacity import write_capacity
+from tailrisk.compare.groups import write_groups
+from tailrisk.compare.stability import write_stability
 from tailrisk.config.study import Study
-from tailrisk.figures.write import write_access_figures, write_audit_figures, write_comparison_figures
+from tailrisk.figures.write import (
+    write_access_figures,
+    write_audit_figures,
+    write_comparison_figures,
+    write_group_figures,
+)
 from tailrisk.report.access import AccessFiles
 from tailrisk.report.audited import Audited, Files
 from tailrisk.report.context import Context, build_context
-from tailrisk.tables import write_json, write_table
+from tailrisk.stages.audit import TABLES
+from tailrisk.tables import ConfidenceWriter, write_json, write_table
 
 CAPACITIES = {"logistic": 31, "narrow": 2_100, "wide": 70_000}
 PATIENTS = 300
+LEAKS = ((0, 0.0), (6, 2.5), (12, 3.0))  # patients who leak under each capacity, and how much
 SOURCE = {"source": "table", "path": "t.csv", "patient": "p", "label": "y", "numeric": ["age", "pulse", "lactate"]}
 QUERIES = {"clean": {"kind": "clean"}, "arrival": {"kind": "redacted", "known": ["age", "pulse"], "fill": "donor"}}
 THRESHOLDS = [0.8, 0.9, 0.95, 0.99]
@@ -42,10 +51,14 @@ class Finished:
     comparison: Path
     capacity: Path
     access: dict[str, AccessFiles]
+    stability: dict[str, Path]
+    groups: tuple[Path, Path]
 
     def context(self, **provenance: object) -> Context:
         comparisons = {"main.hospital": self.comparison}
-        return build_context(self.study, self.files, self.datasets, comparisons, self.access, provenance)
+        return build_context(
+            self.study, self.files, self.datasets, comparisons, self.access, self.stability, self.groups, provenance
+        )
 
     def audit(self, experiment: str, query: str) -> Path:
         """Folder of an audit."""
@@ -80,6 +93,11 @@ def confidences(
     return values.astype(np.float32), member, owner
 
 
+def record_table(owner: np.ndarray) -> pd.DataFrame:
+    ids = np.array(patient_ids(PATIENTS), dtype=object)
+    return pd.DataFrame({"record": [f"secret-record-{row}" for row in range(len(owner))], "patient": ids[owner]})
+
+
 def groups(owner: np.ndarray) -> pd.DataFrame:
     """Group variables: a rare diagnosis that holds most leaking patients, and a sex unrelated to leaking."""
     rare = np.where(owner < 14, "sarcoma & <other>", np.where(owner % 4 == 0, "carcinoma", "benign"))
@@ -89,8 +107,7 @@ def groups(owner: np.ndarray) -> pd.DataFrame:
 def audit_tables(n_leaking: int = 12, shift: float = 3.0, query: str = "clean", with_groups: bool = True):
     """The audit of one experiment, with 12 of 300 patients leaking unless told otherwise."""
     values, member, owner = confidences(n_leaking, shift, query)
-    ids = np.array(patient_ids(PATIENTS), dtype=object)
-    records = pd.DataFrame({"record": [f"secret-record-{row}" for row in range(len(owner))], "patient": ids[owner]})
+    records = record_table(owner)
     options = AuditOptions(flips=199, thresholds=tuple(THRESHOLDS), permutations=199)
     return run_audit(values, member, records, groups(owner) if with_groups else None, options, seed=1)
 
@@ -131,7 +148,7 @@ def finish(results: Path) -> Finished:
     )
     write_json(dataset / "card.json", _card())
     files, access = {}, {}
-    for (model, capacity), (n_leaking, shift) in zip(CAPACITIES.items(), ((0, 0.0), (6, 2.5), (12, 3.0)), strict=True):
+    for (model, capacity), (n_leaking, shift) in zip(CAPACITIES.items(), LEAKS, strict=True):
         name = f"main.hospital.{model}"
         paths = Files(
             results / "audit" / name / "clean",
@@ -141,7 +158,7 @@ def finish(results: Path) -> Finished:
         folders = {query: paths.audit.with_name(query) for query in QUERIES}
         for query, folder in folders.items():
             audit = audit_tables(n_leaking, shift, query)
-            for table in ("records", "patients", "survival", "aggregate", "subgroups"):
+            for table in TABLES:
                 write_table(folder / f"{table}.parquet", f"audit_{table}", getattr(audit, table))
             write_json(folder / "summary.json", audit.summary)
         write_table(paths.performance, "performance", _performance(capacity), {"capacity": capacity})
@@ -158,7 +175,31 @@ def finish(results: Path) -> Finished:
     audits = {name: paths.audit for name, paths in files.items()}
     write_capacity(audits, {name: paths.performance for name, paths in files.items()}, capacity_table)
     write_comparison_figures(capacity_table, audits, comparison)
-    return Finished(study, results, files, {"hospital": dataset}, comparison, capacity_table, access)
+    stability, groups = _compared(results, dataset, audits)
+    return Finished(study, results, files, {"hospital": dataset}, comparison, capacity_table, access, stability, groups)
+
+
+def _compared(results: Path, dataset: Path, audits: dict[str, Path]) -> tuple[dict[str, Path], tuple[Path, Path]]:
+    """Stability of the experiments, and groups against their shares, with all that these are made from."""
+    tables = {}
+    for name, (n_leaking, shift) in zip(audits, LEAKS, strict=True):
+        values, member, owner = confidences(n_leaking, shift)
+        tables[name] = results / "confidences" / name / "clean.parquet"
+        with ConfidenceWriter(tables[name], "confidences", {}) as writer:
+            for model, (inside, scores) in enumerate(zip(member, values, strict=True)):
+                writer.add(model, np.arange(len(owner), dtype=np.int32), inside, scores)
+    records = record_table(owner)
+    write_table(dataset / "records.parquet", "records", records.assign(split="audit"))
+    described = pd.concat([records[["record"]], groups(owner).astype("category")], axis=1)
+    write_table(dataset / "groups.parquet", "groups", described)
+    stability = results / "compare" / "stability" / "hospital.parquet"
+    write_stability(audits, tables, dataset / "records.parquet", 0.01, 1, stability)
+    first = next(iter(audits))
+    compared, meta = (results / "compare" / "groups" / f"{name}.parquet" for name in ("groups", "meta"))
+    write_groups({first: audits[first]}, {first: dataset / "groups.parquet"}, [], 0.01, 1, compared, meta)
+    figures = results / "figures" / "compare" / "groups"
+    write_group_figures(compared, meta, figures)
+    return {"hospital": stability}, (meta, figures)
 
 
 def _performance(capacity: int) -> pd.DataFrame:

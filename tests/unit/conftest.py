@@ -6,7 +6,8 @@ import pytest
 from real_sources import nih, source
 
 from tailrisk.config.sources import BreastCancer
-from tailrisk.datasets.prepare import groups, prepare
+from tailrisk.datasets.groups import groups
+from tailrisk.datasets.prepare import prepare
 
 
 @pytest.fixture(scope="session")

@@ -88,11 +88,15 @@ def test_summary_is_plain_json_and_agrees_with_the_tables(audit):
     assert summary["max_auc"] == audit.patients["auc"].max()
     lira = summary["aggregate"]["lira_online"]
     assert set(lira["tpr"]) == {"0.1", "0.01", "0.001", "0.0001"}
-    at = audit.aggregate[np.isclose(audit.aggregate["fpr"], 0.1)]
+    of_lira = audit.aggregate[audit.aggregate["attack"] == "lira_online"]
+    at = of_lira[np.isclose(of_lira["fpr"], 0.1)]
     assert lira["tpr"]["0.1"]["mean"] == pytest.approx(at["tpr"].mean())
     assert set(lira["precision"]) == {"0.01", "0.1", "0.5"}
     assert 0 <= summary["normality"]["failed_share"] < 0.2
-    assert summary["subgroups_skipped"] == [{"variable": "site", "reason": "only one known group"}]
+    assert summary["subgroups_skipped"] == [
+        {"variable": "view", "unit": "patient", "within": "", "reason": "differs between records of one patient"},
+        {"variable": "site", "unit": "", "within": "", "reason": "only one known group"},
+    ]
     assert summary["subgroups_alone"] == {"sex": 0, "view": 0}
 
 
@@ -234,7 +238,7 @@ def test_constant_confidences_are_counted_and_harmless():
 
 def test_one_pair_says_how_many_are_needed():
     confidences, member, records, groups = study(1)
-    with pytest.raises(UserError, match="at least 2 pairs"):
+    with pytest.raises(UserError, match="2 target models are too few: an audit needs at least 4"):
         run_audit(confidences, member, records, groups, QUICK, seed=0)
 
 

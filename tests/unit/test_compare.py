@@ -5,19 +5,15 @@ import pandas as pd
 import pytest
 from audited_study import CAPACITIES, THRESHOLDS, finished
 
-from tailrisk.compare.capacity import COLUMNS, capacity_table, mean_performance
+from tailrisk.compare.capacity import capacity_table, mean_performance
 from tailrisk.errors import UserError
-from tailrisk.tables import SCHEMAS, read_json, read_table
+from tailrisk.tables import read_json, read_table
 
 
 def performance(*values: float, split: str = "test") -> pd.DataFrame:
     return pd.DataFrame(
         {"model": np.arange(len(values), dtype=np.int16), "split": split, "metric": "auroc", "value": values}
     )
-
-
-def test_columns_are_those_of_the_schema() -> None:
-    assert list(COLUMNS) == SCHEMAS["capacity"].names
 
 
 def test_table_repeats_the_summaries_sorted_by_capacity_and_threshold() -> None:
@@ -42,7 +38,8 @@ def test_order_does_not_depend_on_the_order_of_the_audits() -> None:
             "model": model,
             "capacity": capacity,
             "performance": performance(0.7, 0.8),
-            "summary": {"patients": 10, "thresholds": [{"auc": 0.8, "patients": 1, "share": 0.1}]},
+            "patients": pd.DataFrame({"patient": ["p"], "auc": [0.9], "q_value": [0.01]}),
+            "summary": {"patients": 10, "fdr": 0.05, "thresholds": [{"auc": 0.8, "patients": 1, "share": 0.1}]},
         }
         for model, capacity in (("b", 10), ("a", 10), ("c", 5))
     ]

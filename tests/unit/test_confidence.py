@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrisk.attacks.confidence import confidence
+from tailrisk.attacks.confidence import confidence, loss
 
 logit = st.floats(-1e4, 1e4, allow_nan=False)
 
@@ -65,3 +65,16 @@ def test_labels_broadcast_over_models_and_float16_logits_are_scored_in_float64()
 def test_impossible_tasks_are_refused(width, task):
     with pytest.raises(ValueError, match=r"task|logit"):
         confidence(np.zeros((5, width)), np.zeros(5, dtype=int), task)
+
+
+def test_the_loss_is_minus_log_p_of_all_observed_labels_and_follows_from_a_single_one():
+    rng = np.random.default_rng(2)
+    logits, labels = 3 * rng.normal(size=(50, 4)), rng.integers(0, 2, (50, 4)).astype(float)
+    labels[7, 2] = np.nan
+    p = 1 / (1 + np.exp(-logits))
+    true = np.where(labels == 1, p, 1 - p)
+    true[7, 2] = 1.0
+    np.testing.assert_allclose(loss(logits, labels), -np.log(true).sum(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(loss(np.array([[1e4, -1e4]]), np.array([[0.0, 0.0]])), [1e4])
+    one = confidence(logits[:, :1], labels[:, 0].astype(int), "binary")
+    np.testing.assert_allclose(loss(logits[:, :1], labels[:, :1]), np.logaddexp(0, -one), rtol=1e-12)

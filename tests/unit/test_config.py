@@ -224,3 +224,50 @@ def test_broken_yaml_is_one_sentence(tmp_path) -> None:
         load_study(path)
     with pytest.raises(UserError, match="cannot read the configuration"):
         load_study(tmp_path / "absent.yaml")
+
+
+GIVEN = {"confidences": "c.parquet", "records": "r.csv", "pairing": "balanced"}
+
+
+def test_a_given_table_needs_no_dataset_and_no_model() -> None:
+    plan = Plan.of({"experiments": {"mine": GIVEN}})
+    assert plan.experiments == {}
+    assert plan.for_each_query("{experiment}/{query}") == ["mine/given"]
+    assert plan.pairing("mine") == "balanced"
+    assert plan.described("mine") == "results/given/mine"
+    both = Plan.of(changed("experiments.mine", GIVEN))
+    assert both.for_each_query("{experiment}") == ["first.bc.lr", "first.bc.net", "mine"]
+    assert both.pairing("first.bc.lr") == "complementary"
+    retitled = Plan.of({"experiments": {"mine": GIVEN | {"title": "Ours", "pairing": "unknown"}}})
+    assert retitled.given("mine") == plan.given("mine")  # neither reads the table again
+    with pytest.raises(UserError, match="no experiment 'yours'"):
+        plan.given("yours")
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (GIVEN | {"pairing": "ballanced"}, "experiments.mine.pairing: "),
+        (GIVEN | {"recipe": {}}, "experiments.mine: unknown key 'recipe'; "),
+        ({"confidences": "c.csv", "pairing": "unknown"}, "experiments.mine.records: this key is required"),
+        ({"confidence": "c.csv", "records": "r.csv"}, "unknown key 'confidence'; did you mean 'confidences'?"),
+    ],
+)
+def test_faults_of_a_given_table_are_named(entry: dict, sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        Plan.of({"experiments": {"mine": entry}})
+    assert sentence in str(error.value)
+
+
+def test_an_entry_of_another_seed_is_another_experiment_on_the_same_patients() -> None:
+    config = copy.deepcopy(MINIMAL)
+    config["experiments"]["again"] = config["experiments"]["first"] | {"seed": 7, "models": "lr"}
+    plan = Plan.of(config)
+    first, again = (json.loads(plan.experiment(f"{name}.bc.lr").recipe) for name in ("first", "again"))
+    assert (first.pop("seed"), again.pop("seed")) == (1, 7)
+    assert first == again
+    assert plan.stability == {"bc": ["first.bc.lr", "first.bc.net", "again.bc.lr"]}
+    assert plan.grouped == ["first.bc.lr"]
+    assert plan.named("audit", plan.grouped, "{dataset}/{query}") == ["--audit first.bc.lr=bc/clean"]
+    off = Plan.of(config | {"comparisons": {"stability": False, "groups": False}})
+    assert (off.stability, off.grouped) == ({}, [])

@@ -15,7 +15,8 @@ from tailrisk.datasets.contract import open_prepared
 from tailrisk.datasets.diabetes130 import chapter
 from tailrisk.datasets.download import download
 from tailrisk.datasets.draws import unit_hash
-from tailrisk.datasets.prepare import draw_split, groups, prepare
+from tailrisk.datasets.groups import groups
+from tailrisk.datasets.prepare import draw_split, prepare
 from tailrisk.errors import UserError
 from tailrisk.tables import read_table
 
@@ -71,6 +72,29 @@ def test_embedded_sources_keep_the_contract(tmp_path, options) -> None:
     assert set(data.split) == {"audit", "validation", "test"}
     assert not data.control[data.split != "audit"].any()
     assert list(read_table(tmp_path / "groups.parquet", "groups")["record"]) == list(data.record)
+
+
+def test_every_dataset_has_its_label_as_a_group_once(tmp_path) -> None:
+    for options, expected in (
+        ({"source": "breast_cancer"}, ["diagnosis"]),  # which is the label
+        ({"source": "simulated"}, ["kind", "sex", "label"]),
+    ):
+        spec = source(**options)
+        prepare("x", spec, tmp_path / options["source"])
+        groups(spec, tmp_path / options["source"])
+        found = read_table(tmp_path / options["source"] / "groups.parquet", "groups")
+        assert list(found) == ["record", *expected]
+    labels = open_prepared(tmp_path / "simulated").labels
+    assert found["label"].tolist() == np.array(["negative", "positive"])[labels].tolist()
+
+
+def test_columns_of_several_labels_are_told_apart(tmp_path) -> None:
+    frame = own_table().assign(finding="MI | CD")
+    frame.loc[:2, "finding"] = [None, "MI", "|"]
+    prepared(tmp_path, frame, groups=["ethnicity", "finding"], separators={"finding": "|"})
+    found = read_table(tmp_path / "own" / "groups.parquet", "groups")
+    assert found["finding"].tolist()[:4] == [None, ["MI"], [], ["MI", "CD"]]
+    assert found["label"].tolist() == frame["outcome"].tolist()
 
 
 def test_same_source_gives_the_same_bytes(tmp_path) -> None:
@@ -212,6 +236,8 @@ def test_values_beyond_the_header_are_refused(tmp_path) -> None:
         ({"groups": ["auc"]}, "a group column cannot be called 'auc'"),
         ({"groups": ["ethnicity", "ethnicity"]}, "the group column 'ethnicity' is listed twice"),
         ({"numeric": ["age", "age"]}, "the feature column 'age' is listed twice"),
+        ({"separators": {"etnicity": "|"}}, "'etnicity' is not one of the group columns; did you mean 'ethnicity'?"),
+        ({"separators": {"ethnicity": ""}}, "what stands between the labels of 'ethnicity' cannot be empty"),
     ],
 )
 def test_faults_of_the_column_lists(options, sentence: str) -> None:

@@ -123,9 +123,9 @@ def test_warnings_of_lost_models_too_few_models_and_bad_controls(audits: list[Au
     assert "model 7: the loss is not finite" in warnings([lost])[0]
     (again,) = warnings([changed(audits[0], retried=[3, 8])])
     assert "2 target models did not converge and took a second try" in again
-    few = changed(audits[0], summary={"pairs": 12})  # 2^-12 > 0.05 / 300
+    few = changed(audits[0], summary={"pairs": 12, "smallest_p": 2.0**-12})  # > 0.05 / 300
     assert "with 12 pairs of target models no single patient can be confirmed" in warnings([few])[0]
-    assert "confirmed" not in " ".join(warnings([changed(audits[0], summary={"pairs": 13})]))
+    assert "confirmed" not in " ".join(warnings([changed(audits[0], summary={"pairs": 13, "smallest_p": 2.0**-13})]))
     (narrow,) = warnings([changed(audits[0], summary={"pairs": 49})])
     assert "with 49 pairs of target models the intervals are too narrow" in narrow
     assert "by about 0.78 %" in narrow  # 3/383

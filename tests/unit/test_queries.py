@@ -25,8 +25,8 @@ SHAPES = {"table": (31,), "image": (1, 16, 16), "signal": (12, 80)}
 CPU = torch.device("cpu")
 
 
-def prepared(folder: Path, kind: str, n: int = 90) -> Prepared:
-    """A prepared dataset of `n` records of n/2 patients."""
+def prepared(folder: Path, kind: str, n: int = 90, task: str = "binary") -> Prepared:
+    """A prepared dataset of `n` records of n/2 patients; with two labels, the second sometimes unobserved, or one."""
     rng = np.random.default_rng(0)
     shape = SHAPES[kind]
     labels = rng.integers(0, 2, n)
@@ -39,19 +39,22 @@ def prepared(folder: Path, kind: str, n: int = 90) -> Prepared:
     folder.mkdir()
     write_table(folder / "records.parquet", "records", records)
     np.save(folder / "inputs.npy", inputs)
+    if task == "multilabel":
+        labels = np.stack([labels, rng.choice([0.0, 1.0, np.nan], n)], axis=1).astype(np.float32)
     np.save(folder / "labels.npy", labels)
     names = {"table": [f"f{i}" for i in range(31)], "signal": ["I", "II", *[f"V{i}" for i in range(10)]], "image": []}
-    card = {"task": "binary", "classes": {"a": 0, "b": 0}, "n_outputs": 1, "feature_names": names[kind]}
+    card = {"task": task, "classes": {"a": 0, "b": 0}, "feature_names": names[kind]}
+    card["n_outputs"] = 2 if task == "multilabel" else 1
     write_json(folder / "card.json", card | {"data_hash": data_hash(records, inputs, labels)})
     return open_prepared(folder)
 
 
-def setting(tmp_path: Path, name: str, kind: str, augmentation: str = "none"):
+def setting(tmp_path: Path, name: str, kind: str, augmentation: str = "none", task: str = "binary"):
     spec, _ = architectures(tmp_path)[name]
     training = Training(
         seed=4, model=spec, recipe=Recipe(epochs=1, batch_size=8, learning_rate=0.1, augmentation=augmentation)
     )
-    source = prepared(tmp_path / "data", kind)
+    source = prepared(tmp_path / "data", kind, task=task)
     data = make_resident(source, CPU, is_stacked(spec))
     model, _ = make(training, data, [0, 5, 9])
     return training, source, data, model, source.rows("audit")
@@ -74,7 +77,7 @@ def one_by_one(data, model, slot: int, stored: np.ndarray, labels: np.ndarray) -
 )
 def test_clean(tmp_path: Path, name: str, kind: str) -> None:
     training, source, data, model, rows = setting(tmp_path, name, kind)
-    answers = Question("q", Clean(kind="clean"), training, source, data, rows).ask(model, 3)
+    answers = Question("q", Clean(kind="clean"), training, source, data, rows).ask(model, 3).confidence
     for slot in range(3):
         expected = one_by_one(data, model, slot, np.asarray(source.inputs[rows]), source.labels[rows])
         np.testing.assert_allclose(answers[slot], expected, rtol=1e-4, atol=1e-5)
@@ -88,7 +91,7 @@ def test_redacted(tmp_path: Path, name: str, kind: str, fill: str) -> None:
     training, source, data, model, rows = setting(tmp_path, name, kind)
     part = {"table": {"known": ["f0", "f3"]}, "image": {"hidden_region": (0.25, 0, 1, 0.5)}, "signal": {"known": ["I"]}}
     query = Redacted(kind="redacted", fill=fill, **part[kind])
-    answers = Question("q", query, training, source, data, rows).ask(model, 3)
+    answers = Question("q", query, training, source, data, rows).ask(model, 3).confidence
     plan = plan_redaction(query, source, rows, training.seed, "queries.q")
     stored = np.array(source.inputs[rows])
     whole = np.array(source.inputs[rows])
@@ -105,7 +108,7 @@ def test_redacted(tmp_path: Path, name: str, kind: str, fill: str) -> None:
 @pytest.mark.parametrize(("name", "kind", "augmentation"), [("wrn", "image", "medium"), ("resnet1d", "signal", "ecg")])
 def test_augmented(tmp_path: Path, name: str, kind: str, augmentation: str) -> None:
     training, source, data, model, rows = setting(tmp_path, name, kind, augmentation)
-    answers = Question("q", Augmented(kind="augmented", views=3), training, source, data, rows).ask(model, 3)
+    answers = Question("q", Augmented(kind="augmented", views=3), training, source, data, rows).ask(model, 3).confidence
     model.eval()
     total = np.zeros(len(rows))
     for view in range(3):
@@ -118,7 +121,7 @@ def test_augmented(tmp_path: Path, name: str, kind: str, augmentation: str) -> N
                 logits = model(augment.apply(augmentation, x, own)[None])[1]
             total[index] += confidence(logits.numpy(), source.labels[row : row + 1], "binary")[0]
     np.testing.assert_allclose(answers[1], total / 3, rtol=1e-4, atol=1e-5)
-    clean = Question("q", Clean(kind="clean"), training, source, data, rows).ask(model, 3)
+    clean = Question("q", Clean(kind="clean"), training, source, data, rows).ask(model, 3).confidence
     assert np.abs(answers - clean).max() > 1e-3
 
 
@@ -135,3 +138,25 @@ def test_streamed_inputs_give_the_same_bits(tmp_path: Path) -> None:
         expected = np.asarray(source.inputs)[rows.numpy()].astype(np.float32) / 127.5 - 1
         np.testing.assert_allclose(x.numpy(), expected, atol=1e-6)
         assert np.array_equal(y.numpy(), source.labels[rows.numpy()])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("tabular", "table"), ("resnet1d", "signal")])
+def test_several_labels_are_answered_with_their_loss(tmp_path: Path, name: str, kind: str) -> None:
+    training, source, data, model, rows = setting(tmp_path, name, kind, task="multilabel")
+    answers = Question("q", Clean(kind="clean"), training, source, data, rows).ask(model, 3)
+    model.eval()
+    for index, row in enumerate(rows):
+        stored = source.inputs[row : row + 1]
+        x = data.scaled(data.encoded(stored)) if data.flat else data.scaled(torch.from_numpy(np.array(stored)))
+        with torch.no_grad():
+            logits = model(x[None])[1, 0].numpy()
+        p = 1 / (1 + np.exp(-logits.astype(float)))
+        label = source.labels[row]
+        seen = ~np.isnan(label)
+        true = np.where(label == 1, p, 1 - p)[seen]
+        assert answers.loss[1, index] == pytest.approx(-np.log(true).sum(), rel=1e-4)
+        expected = (np.log(true) - np.log(1 - true)).sum()
+        assert answers.confidence[1, index] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    (tmp_path / "single").mkdir()
+    single = setting(tmp_path / "single", name, kind)
+    assert Question("q", Clean(kind="clean"), *single[:3], single[4]).ask(single[3], 3).loss is None

@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrisk.attacks.roc import FPR_GRID, Roc, precision, rank_auc, roc, roc_summary, roc_table
+from tailrisk.attacks.roc import FPR_GRID, REPORTED_FPR, Roc, Scores, exceeding, precision, roc, roc_summary, roc_table
 
 score = st.sampled_from([-2.0, -1.5, -0.0, 0.0, 1e-30, -1e-30, 3.25, 7.0]) | st.floats(-100, 100, width=32)
 scores = st.lists(score, min_size=1, max_size=15)
+NO_THRESHOLDS = np.zeros(4)
+
+
+def rounded(values):
+    """Values of 23 significant bits: mantissas in multiples of 2^-23 below one, towards zero."""
+    mantissa, exponent = np.frexp(np.asarray(values, np.float32).astype(np.float64))
+    return np.ldexp(np.trunc(mantissa * 2**23) / 2**23, exponent).astype(np.float32)
 
 
 def pairwise_auc(positive, negative):
@@ -16,28 +23,58 @@ def pairwise_auc(positive, negative):
     return sum(wins) / len(wins)
 
 
+def split(positive, negative):
+    values = np.array([*positive, *negative], np.float32)
+    return values, np.arange(values.size) < len(positive)
+
+
 @given(scores, scores)
-def test_rank_auc_counts_every_pair_and_halves_ties(positive, negative):
-    got = rank_auc(np.array(positive, np.float32), np.array(negative, np.float32))
-    assert float(got) == pytest.approx(pairwise_auc(np.float32(positive), np.float32(negative)), abs=1e-12)
+def test_auc_counts_every_pair_and_halves_ties(positive, negative):
+    values, member = split(positive, negative)
+    normal = np.where(np.abs(values) < 1e-37, 0, values).astype(np.float32)  # subnormal ones have fewer bits
+    got = roc(normal, member)
+    values = rounded(normal)
+    assert got.auc == pytest.approx(pairwise_auc(values[member], values[~member]), abs=1e-12)
 
 
-def test_rank_auc_of_many_rows_mixes_tied_and_untied_ones():
-    rng = np.random.default_rng(0)
-    positive = rng.normal(0.5, 1, (30, 12)).astype(np.float32)
-    negative = rng.normal(0, 1, (30, 9)).astype(np.float32)
-    positive[::3], negative[::3] = positive[::3].round(), negative[::3].round()
-    want = [pairwise_auc(p, n) for p, n in zip(positive, negative, strict=True)]
-    np.testing.assert_allclose(rank_auc(positive, negative), want, atol=1e-12)
+@given(scores, scores, st.lists(score, min_size=1, max_size=9))
+def test_stepped_scores_are_the_number_of_levels_at_or_below(positive, negative, levels):
+    values, member = split(np.round(positive, 2), np.round(negative, 2))
+    levels = np.sort(np.round(levels, 2).astype(np.float32))
+    steps = (values[:, None] >= levels).sum(axis=1)
+    got, want = roc(Scores(values, levels, levels.size), member), roc(steps.astype(np.float32), member)
+    assert got.auc == pytest.approx(want.auc, abs=1e-12)
+    np.testing.assert_array_equal(got.tpr, want.tpr)
+    np.testing.assert_array_equal(got.thresholds, want.thresholds)
+    at = np.array([*want.thresholds, -0.5 + levels.size, 0.5])
+    for stepped, plain in zip(
+        exceeding(Scores(values, levels), member, np.maximum(at, 0)),
+        exceeding(Scores(steps.astype(np.float32)), member, np.maximum(at, 0)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(stepped, plain)
+
+
+def test_a_threshold_of_the_target_itself_reaches_its_own_rates():
+    rng = np.random.default_rng(5)
+    for decimals in (7, 1):
+        member = rng.random(20_000) < 0.5
+        values = (rng.normal(size=20_000) + member).round(decimals).astype(np.float32)
+        found = roc(values, member)
+        fpr, tpr = exceeding(Scores(values), member, found.thresholds)
+        assert (fpr <= REPORTED_FPR).all()
+        for column, nominal in enumerate(REPORTED_FPR):
+            assert tpr[column] == found.tpr[np.argmin(np.abs(FPR_GRID - nominal))]
+            assert fpr[column] == np.mean(rounded(values[~member]) > found.thresholds[column])
 
 
 def test_tpr_is_the_best_of_all_thresholds_within_each_fpr():
     rng = np.random.default_rng(1)
     member = rng.random(400) < 0.5
     values = (rng.normal(size=400) + member).round(1).astype(np.float32)  # many ties
-    inside, outside = values[member], values[~member]
+    inside, outside = rounded(values[member]), rounded(values[~member])
     got = roc(values, member)
-    thresholds = np.append(np.unique(values), np.inf)
+    thresholds = np.append(np.unique(rounded(values)), np.inf)
     tpr = np.array([(inside >= t).mean() for t in thresholds])
     fpr = np.array([(outside >= t).mean() for t in thresholds])
     want = [tpr[fpr <= limit * (1 + 1e-12)].max() for limit in FPR_GRID]
@@ -57,7 +94,7 @@ def test_precision_follows_bayes():
 
 def test_summary_and_table_average_over_target_models():
     tpr = np.linspace(0, 1, 101)
-    results = [(0, Roc(0.6, tpr, 1000)), (3, Roc(0.7, tpr / 2, 1000))]
+    results = [(0, Roc(0.6, tpr, 1000, NO_THRESHOLDS)), (3, Roc(0.7, tpr / 2, 1000, NO_THRESHOLDS))]
     table = roc_table("lira_online", results)
     assert list(table.columns) == ["attack", "target_model", "fpr", "tpr"]
     assert table["target_model"].dtype == np.int16
@@ -72,12 +109,20 @@ def test_summary_and_table_average_over_target_models():
 def test_rates_below_one_non_member_are_not_reported():
     tpr = np.full(101, 0.5)
     for smaller, resolved in ((1000, True), (999, False)):  # one target that cannot show 0.1 % is enough
-        summary = roc_summary([Roc(0.6, tpr, 5000), Roc(0.6, tpr, smaller)])
+        summary = roc_summary([Roc(0.6, tpr, 5000, NO_THRESHOLDS), Roc(0.6, tpr, smaller, NO_THRESHOLDS)])
         assert summary["tpr"]["0.01"] == {"mean": 0.5, "sd": 0.0}
         assert summary["tpr"]["0.001"] == ({"mean": 0.5, "sd": 0.0} if resolved else {"mean": None, "sd": None})
         assert (summary["precision"]["0.5"]["0.001"] is not None) == resolved
         assert summary["tpr"]["0.0001"]["mean"] is None
         assert summary["precision"]["0.01"]["0.0001"] is None
+
+
+def test_rates_of_fewer_than_four_steps_of_the_score_are_not_reported():
+    tpr = np.full(101, 0.5)
+    for steps, resolved in ((400, True), (399, False)):
+        summary = roc_summary([Roc(0.6, tpr, 10**6, NO_THRESHOLDS, steps)])
+        assert summary["tpr"]["0.1"] == {"mean": 0.5, "sd": None}
+        assert summary["tpr"]["0.01"]["mean"] == (0.5 if resolved else None)
 
 
 def test_an_attack_that_knows_nothing_has_the_precision_of_the_prior():

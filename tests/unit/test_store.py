@@ -9,11 +9,11 @@ import pytest
 from tailrisk.config.architectures import Logistic
 from tailrisk.config.queries import Clean
 from tailrisk.config.recipe import Recipe, Training
-from tailrisk.training.store import Finished, Store, lacks
+from tailrisk.training.store import Answers, Finished, Store, lacks
 
 QUERY = Clean(kind="clean")
 ROWS = np.array([0, 2, 5, 9], dtype=np.int32)
-SCORES = np.array([1.5, -2.0, 0.25, 30.0], dtype=np.float32)
+SCORES = Answers(np.array([1.5, -2.0, 0.25, 30.0], dtype=np.float32))
 NOTE = Finished(None, 31, [("test", "auroc", 0.9)], 140, 0.5, {"device": "cpu"})
 TRAINING = Training(
     seed=1, model=Logistic(architecture="logistic"), recipe=Recipe(epochs=1, batch_size=2, learning_rate=0.1)
@@ -37,10 +37,23 @@ def test_gives_back_what_was_put(store: Store) -> None:
     assert store.finished(3) == NOTE
     answers = store.answers(3, QUERY, ROWS)
     assert answers is not None
-    assert answers.dtype == np.float32
-    assert np.array_equal(answers, SCORES)
+    assert answers.confidence.dtype == np.float32
+    assert answers.equal(SCORES)
+    assert answers.loss is None
     assert store.finished(4) is None
     assert store.answers(3, QUERY, ROWS[:3]) is None
+
+
+def test_losses_of_several_labels_come_back_and_answers_without_them_are_absent(tmp_path: Path) -> None:
+    both = Answers(SCORES.confidence, np.array([0.1, 2.0, 0.7, 0.0], dtype=np.float32))
+    store = Store(tmp_path, TRAINING, "data", several_labels=True)
+    store.put(3, ROWS, [(QUERY, both)], NOTE)
+    answers = store.answers(3, QUERY, ROWS)
+    assert answers is not None
+    assert np.array_equal(answers.loss, both.loss)
+    assert answers.equal(both)
+    Store(tmp_path, TRAINING, "data").put(4, ROWS, [(QUERY, SCORES)], NOTE)
+    assert lacks(store, 4, [QUERY], ROWS)
 
 
 def test_a_failed_model_is_finished_without_answers(store: Store) -> None:
@@ -68,21 +81,22 @@ def test_truncated_files_count_as_absent(
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     assert lacks(store, 3, [QUERY], ROWS)
-    assert "is damaged and will be made again" in caplog.text
+    assert "is damaged" in caplog.text
+    assert "and will be made again" in caplog.text
     store.put(3, ROWS, [(QUERY, SCORES)], NOTE)
     assert not lacks(store, 3, [QUERY], ROWS)
 
 
 def test_a_changed_byte_in_the_answers_is_noticed(store: Store, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows, scores = np.arange(5000, dtype=np.int32), rng.normal(size=5000).astype(np.float32)
+    rows, scores = np.arange(5000, dtype=np.int32), Answers(rng.normal(size=5000).astype(np.float32))
     store.put(3, rows, [(QUERY, scores)], NOTE)
     path = files(tmp_path, "*.parquet")
     content = path.read_bytes()
     for place in np.linspace(4, len(content) - 9, 25).astype(int):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
         answers = store.answers(3, QUERY, rows)
-        assert answers is None or np.array_equal(answers, scores)
+        assert answers is None or answers.equal(scores)
 
 
 def test_an_interrupted_put_is_not_finished(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

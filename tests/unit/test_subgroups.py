@@ -1,6 +1,4 @@
-"""Subgroup tests: the published numbers, and validity when patients have several records."""
-
-from itertools import permutations, product
+"""Subgroup tests: the published numbers, units, unknown values, overlapping labels, strata and Holm's families."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +6,17 @@ import pytest
 from scipy import stats
 from scipy.special import ndtr
 
-from tailrisk.audit.subgroups import clustered_test, holm, subgroup_tests, tail_records, tie_breakers
+from tailrisk.audit.composition import composition
+from tailrisk.audit.subgroups import (
+    COLUMNS,
+    SubgroupOptions,
+    holm,
+    permuted_residuals,
+    subgroup_tests,
+    tail_units,
+    tie_breakers,
+)
+from tailrisk.errors import UserError
 
 RNG = np.random.default_rng
 
@@ -18,15 +26,26 @@ def by_number(size):
     return np.arange(size, dtype=np.uint64)
 
 
-def test_tail_takes_the_highest_records_and_orders_where_the_auc_has_reached_one():
+def run(d, patient, groups, seed=0, **options):
+    return subgroup_tests(
+        d, by_number(len(d)), np.asarray(patient), pd.DataFrame(groups), SubgroupOptions(**options), seed
+    )
+
+
+def rows(result, variable, unit="record", within=""):
+    table = result.table
+    return table[(table["variable"] == variable) & (table["unit"] == unit) & (table["within"] == within)]
+
+
+def test_tail_takes_the_highest_units_and_orders_where_the_auc_has_reached_one():
     d = np.array([0.5, 0.9, 0.7, 0.9, 0.9, -np.inf])
-    np.testing.assert_array_equal(tail_records(d, by_number(6), 0.5), [1, 3, 4])
-    np.testing.assert_array_equal(tail_records(d, by_number(6)[::-1], 1 / 3), [4, 3])
-    assert tail_records(d, by_number(6), 0.01).tolist() == [1]
-    assert tail_records(np.zeros(700), by_number(700), 0.01).size == 7
+    np.testing.assert_array_equal(tail_units(d, by_number(6), 0.5), [1, 3, 4])
+    np.testing.assert_array_equal(tail_units(d, by_number(6)[::-1], 1 / 3), [4, 3])
+    assert tail_units(d, by_number(6), 0.01).tolist() == [1]
+    assert tail_units(np.zeros(700), by_number(700), 0.01).size == 7
     far = np.array([11.0, 9.0, 12.0, np.inf])
     assert (ndtr(far) == 1).all()
-    np.testing.assert_array_equal(tail_records(far, by_number(4), 0.75), [3, 2, 0])
+    np.testing.assert_array_equal(tail_units(far, by_number(4), 0.75), [3, 2, 0])
 
 
 def test_ties_are_broken_by_record_and_seed_whatever_the_order_of_the_table():
@@ -34,9 +53,9 @@ def test_ties_are_broken_by_record_and_seed_whatever_the_order_of_the_table():
     ties, order = tie_breakers(record, 3), RNG(8).permutation(500)
     assert len(set(ties.tolist())) == 500
     np.testing.assert_array_equal(tie_breakers(record[order], 3), ties[order])
-    tail = set(record[tail_records(np.zeros(500), ties, 0.1)])
-    assert tail == set(record[order][tail_records(np.zeros(500), tie_breakers(record[order], 3), 0.1)])
-    assert len(tail & set(record[tail_records(np.zeros(500), tie_breakers(record, 4), 0.1)])) < 20
+    tail = set(record[tail_units(np.zeros(500), ties, 0.1)])
+    assert tail == set(record[order][tail_units(np.zeros(500), tie_breakers(record[order], 3), 0.1)])
+    assert len(tail & set(record[tail_units(np.zeros(500), tie_breakers(record, 4), 0.1)])) < 20
     # No place in the table is preferred: the 50 drawn of positions 0 … 499 lie around their middle.
     assert np.mean([int(name[1:]) for name in tail]) == pytest.approx(249.5, abs=3.5 * 144 / np.sqrt(50))
 
@@ -46,154 +65,288 @@ def test_published_columns_follow_their_definitions():
     auc = rng.random(1000)
     labels = np.where(rng.random(1000) < 0.3 + 0.4 * (auc > 0.9), "b", "a").astype(object)
     labels[rng.random(1000) < 0.1] = None
-    table, skipped, alone = subgroup_tests(
-        auc, by_number(1000), np.arange(1000), pd.DataFrame({"g": labels}), 0.05, 199, 1
-    )
-    assert skipped == []
+    result = run(auc, np.arange(1000), {"g": labels}, tail=0.05, permutations=199)
+    assert list(result.table.columns) == COLUMNS
+    assert result.skipped == []
     known = np.flatnonzero(pd.notna(labels))
     tail = known[np.argsort(-auc[known])[: int(0.05 * known.size)]]
     want = stats.chisquare(
         [(labels[tail] == g).sum() for g in "ab"], [(labels[known] == g).mean() * tail.size for g in "ab"]
     )
     for i, g in enumerate("ab"):
-        row = table.iloc[i]
+        row = rows(result, "g").iloc[i]
         n, o = (labels[known] == g).sum(), (labels[tail] == g).sum()
         e = n / known.size * tail.size
         assert (row["variable"], row["group"], row["n"], row["tail_n"], row["dof"]) == ("g", g, n, o, 1)
-        assert row["share"] == pytest.approx(n / known.size)
-        assert row["tail_expected"] == pytest.approx(e)
-        assert row["tail_share"] == pytest.approx(o / tail.size)
-        assert row["relative_change"] == pytest.approx(o / e - 1)
-        assert row["residual"] == pytest.approx((o - e) / np.sqrt(e))
-        assert row["statistic"] == pytest.approx(want.statistic)
-        assert row["p_value"] == pytest.approx(want.pvalue)
+        assert not row["overlapping"]
+        assert row["share"] == pytest.approx(n / known.size, rel=1e-12)
+        assert row["tail_expected"] == pytest.approx(e, rel=1e-12)
+        assert row["tail_share"] == pytest.approx(o / tail.size, rel=1e-12)
+        assert row["relative_change"] == pytest.approx(o / e - 1, rel=1e-12)
+        assert row["residual"] == pytest.approx((o - e) / np.sqrt(e), rel=1e-12)
+        assert row["statistic"] == pytest.approx(want.statistic, rel=1e-12)
+        assert row["p_value"] == pytest.approx(want.pvalue, rel=1e-10)
         # One stratum: with a record a patient the two expectations are the same.
-        assert row["tail_expected_clustered"] == pytest.approx(e)
-    assert table["p_clustered"].iloc[0] < 0.05
-    assert alone == {"g": 0}
+        assert row["tail_expected_clustered"] == pytest.approx(e, rel=1e-12)
+        assert row["residual_low"] < 0 < row["residual_high"] < abs(row["residual"])
+    assert rows(result, "g")["p_clustered"].iloc[0] < 0.05
+    assert result.alone == {"g": 0}
+    # With a record a patient, patients are records.
+    assert result.movable == [
+        {"variable": "g", "unit": unit, "within": "", "share": 1.0} for unit in ("record", "patient")
+    ]
+    published = COLUMNS[: COLUMNS.index("p_clustered")]
+    pd.testing.assert_frame_equal(
+        rows(result, "g")[published].reset_index(drop=True),
+        rows(result, "g", "patient")[published].reset_index(drop=True),
+    )
+
+
+def test_published_arithmetic_of_the_emergency_department():
+    """Tail of 2,945 stays: Black 26.1 → 33.4 % is +28 %, χ² 92.0, p 6e-20 over six variables, to shares' rounding."""
+    tail, size = 2945, 294500
+    whole, chosen = np.array([5.1, 26.1, 68.8]) / 100, np.array([3.3, 33.4, 63.2]) / 100
+    names = np.array(["Asian", "Black", "White"], dtype=object)
+    table = composition(names, np.round(whole * size), np.round(chosen * tail), size, tail, False)
+    np.testing.assert_allclose(100 * table["relative_change"], [-35, 28, -8], atol=0.5)
+    # A share that is rounded to 0.1 % lets χ² = tail · Σ Δ²/share move by up to about 2 · tail · Σ |Δ| 0.001/share.
+    slack = 2 * tail * (np.abs(chosen - whole) * 0.001 / whole).sum()
+    assert slack < 5
+    assert table["statistic"] == pytest.approx(92.0, abs=slack)
+    assert 6 * table["p_value"] == pytest.approx(6e-20, rel=0.2)
+
+
+def test_published_arithmetic_of_a_small_cell():
+    """BI-RADS 4: 11 of the 3,512 records of the tail, 0.86 expected, is +1,179 %."""
+    n, tail_n = np.array([351200 - 86, 86]), np.array([3501, 11])
+    columns = composition(np.array(["other", "4"], dtype=object), n, tail_n, 351200, 3512, False)
+    row = pd.DataFrame(columns).iloc[1]
+    assert row["tail_expected"] == pytest.approx(0.86, rel=1e-12)
+    assert round(100 * row["relative_change"]) == 1179
+    assert row["residual"] == pytest.approx((11 - 0.86) / np.sqrt(0.86), rel=1e-12)
+
+
+def test_patients_are_ranked_by_their_maximum_and_keep_their_known_value():
+    rng = RNG(1)
+    sizes = rng.integers(1, 6, 400)
+    patient = np.repeat(np.arange(400), sizes)
+    d = rng.normal(size=patient.size)
+    group = rng.choice(["a", "b"], 400).astype(object)
+    group[:20] = None
+    records = group[patient]
+    records[np.flatnonzero(patient == 30)[1:]] = None  # known from one record only
+    order = rng.permutation(patient.size)
+    result = run(d[order], patient[order], {"g": records[order]}, tail=0.1, permutations=99)
+    maximum = np.array([d[patient == p].max() for p in range(20, 400)])
+    tail = 20 + np.argsort(-maximum)[:38]
+    table = rows(result, "g", "patient")
+    for row in table.itertuples():
+        assert row.n == (group[20:] == row.group).sum()
+        assert row.tail_n == (group[tail] == row.group).sum()
+    # The expectation among patients with equally many records.
+    want = sum((sizes[tail] == s).sum() * (group[20:][sizes[20:] == s] == "a").mean() for s in np.unique(sizes[20:]))
+    assert table["tail_expected_clustered"].iloc[0] == pytest.approx(want, rel=1e-12)
+
+
+def test_ties_between_patients_do_not_favour_those_with_many_records():
+    sizes = np.repeat([1, 9], 1000)
+    patient = np.repeat(np.arange(2000), sizes)
+    groups = pd.DataFrame({"g": np.where(sizes == 9, "many", "one")[patient]})
+    ties = tie_breakers(patient.astype(str) + np.arange(patient.size).astype(str), 1)
+    result = subgroup_tests(
+        np.full(patient.size, np.inf), ties, patient, groups, SubgroupOptions(tail=0.2, permutations=9), 0
+    )
+    many = rows(result, "g", "patient").iloc[0]
+    assert many["tail_n"] == pytest.approx(200, abs=3.5 * np.sqrt(400 * 0.25 * 0.8))
+
+
+def test_a_variable_that_differs_within_a_patient_is_tested_for_records_only():
+    patient = np.repeat(np.arange(60), 2)
+    groups = {"view": ["frontal", "lateral"] * 60, "sex": np.repeat(["f", "m"], 60)}
+    result = run(RNG(3).random(120), patient, groups, tail=0.1, permutations=99)
+    assert set(zip(result.table["variable"], result.table["unit"], strict=True)) == {
+        ("view", "record"), ("sex", "record"), ("sex", "patient")
+    }  # fmt: skip
+    reason = "differs between records of one patient"
+    assert result.skipped == [{"variable": "view", "unit": "patient", "within": "", "reason": reason}]
 
 
 def test_a_variable_with_one_known_group_is_skipped_with_its_reason():
-    groups = pd.DataFrame({"one": ["x"] * 50 + [None] * 50, "none": [None] * 100, "two": ["u", "v"] * 50})
-    table, skipped, alone = subgroup_tests(RNG(1).random(100), by_number(100), np.arange(100), groups, 0.1, 99, 0)
-    assert set(table["variable"]) == {"two"}
-    assert skipped == [
-        {"variable": "one", "reason": "only one known group"},
-        {"variable": "none", "reason": "no known values"},
+    groups = {"one": ["x"] * 50 + [None] * 50, "none": [None] * 100, "two": ["u", "v"] * 50, "set": [["s"]] * 100}
+    result = run(RNG(1).random(100), np.arange(100), groups, tail=0.1, permutations=99)
+    assert set(result.table["variable"]) == {"two"}
+    assert [(skip["variable"], skip["unit"], skip["reason"]) for skip in result.skipped] == [
+        ("one", "", "only one known group"),
+        ("none", "", "no known values"),
+        ("set", "", "only one known group"),
     ]
-    assert alone == {"two": 0}
-    table, *_ = subgroup_tests(RNG(1).random(100), by_number(100), np.arange(100), groups[["one"]], 0.1, 99, 0)
-    assert table.empty
-    assert "p_adjusted" in table.columns
+    assert result.alone == {"two": 0}
+    empty = run(RNG(1).random(100), np.arange(100), {"one": groups["one"]}, permutations=99)
+    assert empty.table.empty
+    assert list(empty.table.columns) == COLUMNS
 
 
-def test_holm_adjusts_the_clustered_p_over_variables():
+def test_unknown_values_are_dropped_or_a_group_of_their_own():
+    d = np.arange(200.0)
+    labels = np.array(["a", "b", None, "a"] * 50, dtype=object)
+    sets = np.empty(200, dtype=object)
+    sets[:] = [["s", "t"], [], None, ["s"]] * 50
+    groups = {"plain": labels, "sets": sets}
+    dropped = run(d, np.arange(200), groups, tail=0.1, permutations=99)
+    kept = run(d, np.arange(200), groups, tail=0.1, permutations=99, unknown_as_group=["plain", "sets"])
+    for unit in ("record", "patient"):
+        for name, want in (("plain", {"a": 100, "b": 50}), ("sets", {"s": 100, "t": 50})):
+            table = rows(dropped, name, unit)
+            assert dict(zip(table["group"], table["n"], strict=True)) == want
+            assert table["share"].iloc[0] == pytest.approx(100 / 150)
+            table = rows(kept, name, unit)
+            assert dict(zip(table["group"], table["n"], strict=True)) == want | {"unknown": 50}
+            assert table["share"].iloc[0] == pytest.approx(100 / 200)
+    # A patient with one known record is no unknown patient.
+    labels = np.array(["a", None] * 50 + ["b", "b"] * 50 + [None, None] * 50, dtype=object)
+    table = rows(
+        run(RNG(0).random(300), np.arange(300) // 2, {"g": labels}, permutations=9, unknown_as_group=["g"]),
+        "g",
+        "patient",
+    )
+    assert dict(zip(table["group"], table["n"], strict=True)) == {"a": 50, "b": 50, "unknown": 50}
+
+
+def test_overlapping_labels_count_a_record_in_each_of_its_groups():
+    rng = RNG(4)
+    sets = np.empty(600, dtype=object)
+    sets[:] = [[g for g in "abc" if rng.random() < 0.3] for _ in range(600)]
+    sets[:30] = None
+    d = np.array([rng.normal() + (one is not None and "a" in one) for one in sets])
+    result = run(d, np.arange(600), {"dx": sets, "dy": [one and np.array(one, dtype=object) for one in sets]}, tail=0.1)
+    known = np.arange(30, 600)
+    tail = known[np.argsort(-d[known])[:57]]
+    table = rows(result, "dx")
+    for row in table.itertuples():
+        n, o = (sum(row.group in sets[i] for i in part) for part in (known, tail))
+        e = n / 570 * 57
+        assert (row.n, row.tail_n, row.dof) == (n, o, 0)
+        assert row.residual == pytest.approx((o - e) / np.sqrt(e), rel=1e-12)
+        assert row.tail_expected_clustered == pytest.approx(e, rel=1e-12)
+        assert np.isnan(row.p_value)
+        assert row.overlapping
+    a = table.iloc[0]
+    assert a["p_clustered"] <= 0.001 and a["residual"] > a["residual_high"]
+    # Lists and arrays (as Parquet gives them) are the same; both count in Holm's family.
+    assert (rows(result, "dy")["residual"].to_numpy() == table["residual"].to_numpy()).all()
+    pair = np.array([a["p_clustered"], rows(result, "dy")["p_clustered"].iloc[0]])
+    assert a["p_adjusted"] == pytest.approx(holm(pair)[0])
+
+
+def test_lists_beside_single_values_are_the_users_mistake():
+    mixed = np.empty(3, dtype=object)
+    mixed[:] = [["a"], "b", None]
+    with pytest.raises(UserError, match="'dx' has lists beside single values"):
+        run(np.zeros(3), np.arange(3), {"dx": mixed})
+    mixed[:] = [["a"], [1], None]
+    with pytest.raises(UserError, match="'dx' has a list with something else than strings"):
+        run(np.zeros(3), np.arange(3), {"dx": mixed})
+
+
+def test_holm_adjusts_the_clustered_p_over_the_variables_of_a_family():
     assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
     rng = RNG(2)
     auc = rng.random(500)
-    groups = pd.DataFrame({"a": np.where(auc > 0.5, "x", "y"), "b": rng.choice(["x", "y"], 500)})
-    table, *_ = subgroup_tests(auc, by_number(500), np.arange(500), groups, 0.05, 999, 0)
-    p = table.groupby("variable")[["p_clustered", "p_adjusted"]].first()
-    assert p.loc["a", "p_adjusted"] == pytest.approx(2 * p.loc["a", "p_clustered"])
+    groups = pd.DataFrame(
+        {"a": np.where(auc > 0.5, "x", "y"), "b": rng.choice(["x", "y"], 500), "c": rng.choice(["x", "y"], 500)}
+    )
+    result = run(auc, np.arange(500), groups, tail=0.05, permutations=999, within=["c"])
+    for unit in ("record", "patient"):
+        for within, m in (("", 3), ("c", 2)):
+            family = result.table[(result.table["unit"] == unit) & (result.table["within"] == within)]
+            p = family.groupby("variable")[["p_clustered", "p_adjusted"]].first()
+            assert len(p) == m
+            np.testing.assert_allclose(p["p_adjusted"], holm(p["p_clustered"].to_numpy()))
+            assert p.loc["a", "p_clustered"] == 1 / 1000  # none of 999 permutations is as extreme
+            assert p.loc["a", "p_adjusted"] == pytest.approx(m / 1000)
     # The variable's number does not depend on what else is tested, nor does the seed leave it to chance.
-    single, *_ = subgroup_tests(auc, by_number(500), np.arange(500), groups[["a"]], 0.05, 999, 0)
-    assert single["p_clustered"].iloc[0] == p.loc["a", "p_clustered"]
+    single = run(auc, np.arange(500), groups[["b"]], tail=0.05, permutations=999)
+    assert rows(single, "b")["p_clustered"].iloc[0] == rows(result, "b")["p_clustered"].iloc[0]
 
 
-def exact_p(labels, patient, chosen):
-    """All permutations of label vectors among patients of equal size (one or two records), and of the labels within
-    each vector, by brute force."""
-    strata = {}
-    for p in np.unique(patient):
-        strata.setdefault((patient == p).sum(), []).append(np.flatnonzero(patient == p))
-    in_tail = np.isin(np.arange(labels.size), chosen)
-    expected = np.zeros(2)
-    possible = [np.zeros((1, 2))]
-    observed = np.bincount(labels[chosen], minlength=2)
-    for rows in map(np.array, strata.values()):
-        share = np.bincount(labels[rows].ravel(), minlength=2) / rows.size
-        expected += in_tail[rows].sum() * share
-        counts = [
-            np.bincount(
-                np.where(np.array(swapped)[:, None], moved[:, ::-1], moved)[in_tail[rows]],
-                minlength=2,
-            )
-            for moved in (labels[rows[list(order)]] for order in permutations(range(len(rows))))
-            for swapped in product([False, True], repeat=len(rows) if rows.shape[1] > 1 else 1)
-        ]
-        possible.append(np.array(counts))
-    totals = possible[0]
-    for counts in possible[1:]:
-        totals = (totals[:, None, :] + counts[None, :, :]).reshape(-1, 2)
-    statistic = ((totals - expected) ** 2 / expected).sum(axis=1)
-    return (statistic >= ((observed - expected) ** 2 / expected).sum() - 1e-9).mean()
-
-
-def test_clustered_p_agrees_with_all_permutations():
-    sizes = [1] * 6 + [2] * 5
-    patient = np.repeat(np.arange(11), sizes)
-    labels = np.array([0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 1, 1, 0, 0])
-    chosen = np.array([1, 4, 8, 9, 11])
-    got = clustered_test(labels, patient, chosen, 20000, RNG(3)).p_value
-    assert got == pytest.approx(exact_p(labels, patient, chosen), abs=0.012)  # 3.5 standard errors
-
-
-def simulated(rng, sizes_by_group):
-    """Records of 300 patients whose AUC varies between patients; the group is the patient's and has no effect."""
-    group = rng.integers(0, 2, 300)
-    sizes = np.where(group == 1, *(rng.integers(low, high, 300) for low, high in sizes_by_group))
-    patient = np.repeat(np.arange(300), sizes)
-    auc = rng.normal(size=300)[patient] + 0.5 * rng.normal(size=patient.size)
-    # Patients with many records are followed for being ill, and are also easier to recognise.
-    auc += 0.1 * sizes[patient]
-    return auc, patient, group[patient]
-
-
-@pytest.mark.parametrize("sizes_by_group", [((1, 9), (1, 9)), ((4, 9), (1, 6))])
-def test_permutation_of_patients_holds_its_level_where_the_plain_test_fails(sizes_by_group):
-    rng = RNG(4)
-    plain, clustered = [], []
-    for _ in range(150):
-        auc, patient, labels = simulated(rng, sizes_by_group)
-        chosen = tail_records(auc, by_number(auc.size), 0.05)
-        observed = np.bincount(labels[chosen], minlength=2)
-        expected = np.bincount(labels, minlength=2) / labels.size * chosen.size
-        plain.append(stats.chisquare(observed, expected).pvalue)
-        clustered.append(clustered_test(labels, patient, chosen, 99, rng).p_value)
-    assert np.mean(np.array(plain) <= 0.05) > 0.15
-    assert np.mean(np.array(clustered) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
-
-
-def test_a_real_over_representation_is_found():
-    rng = RNG(5)
-    patient = np.repeat(np.arange(400), rng.integers(1, 5, 400))
-    labels = (rng.random(400) < 0.3).astype(int)[patient]
-    auc = rng.normal(size=patient.size) + labels
-    chosen = tail_records(auc, by_number(auc.size), 0.05)
-    assert clustered_test(labels, patient, chosen, 999, rng).p_value < 0.01
-
-
-def test_expectation_is_the_one_among_patients_with_equally_many_records():
-    sizes = np.array([1] * 8 + [2] * 4 + [3] + [5])
-    patient = np.repeat(np.arange(sizes.size), sizes)
-    labels = np.array([1] + [0] * 7 + [1, 1, 1, 1, 0, 0, 0, 0] + [1, 0, 0] + [0] * 5)
-    chosen = np.array([8, 9, 10, 1, 17])  # three records of pairs, one single, one of the patient with three
-    got = clustered_test(labels, patient, chosen, 99, RNG(0))
-    ones = 1 * (1 / 8) + 3 * (4 / 8) + 1 * (1 / 3)
-    np.testing.assert_allclose(got.expected, [5 - ones, ones])
-    assert abs(5 * labels.mean() - ones) > 0.4  # not what the share of all records gives
-    assert got.alone == 2
-    groups = pd.DataFrame({"g": labels.astype(str)})
-    d = np.isin(np.arange(labels.size), chosen).astype(float)
-    table, _, alone = subgroup_tests(d, by_number(labels.size), patient, groups, 5 / labels.size, 99, 0)
-    np.testing.assert_allclose(table["tail_expected_clustered"], got.expected)
-    assert alone == {"g": 2}
-
-
-def test_a_variable_in_the_same_order_within_every_patient_is_seen():
-    patient = np.repeat(np.arange(200), 2)
-    view = np.tile([0, 1], 200)  # frontal first, lateral second
+def test_strata_of_another_variable_give_its_expectation_and_keep_the_published_columns():
     rng = RNG(6)
-    assert clustered_test(view, patient, rng.choice(200, 20, replace=False) * 2, 999, rng).p_value < 0.01
-    p = [clustered_test(view, patient, rng.choice(400, 20, replace=False), 99, rng).p_value for _ in range(200)]
-    assert np.mean(np.array(p) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    race = rng.choice(["x", "y"], 1000)
+    rare = rng.random(1000) < np.where(race == "x", 0.4, 0.1)
+    d = rng.normal(size=1000) + 2 * rare
+    rarity = np.where(rare, "rare", "usual").astype(object)
+    rarity[:100] = None
+    result = run(d, np.arange(1000), {"race": race, "rarity": rarity}, tail=0.1, permutations=99, within=["rarity"])
+    known = np.arange(100, 1000)
+    tail = known[np.argsort(-d[known])[:90]]
+    want = sum(
+        (rarity[tail] == label).sum() * (race[known][rarity[known] == label] == "x").mean()
+        for label in ("rare", "usual")
+    )
+    for unit in ("record", "patient"):
+        row = rows(result, "race", unit, "rarity").iloc[0]
+        assert row["tail_expected"] == pytest.approx((race[known] == "x").mean() * 90, rel=1e-12)
+        assert row["tail_expected_clustered"] == pytest.approx(want, rel=1e-12)
+        assert want > row["tail_expected"] + 10
+        # The range of the residual lies around what the other variable explains.
+        middle = (want - row["tail_expected"]) / np.sqrt(row["tail_expected"])
+        assert row["residual_low"] < middle < row["residual_high"]
+        assert row["residual_low"] > 0
+    assert rows(result, "rarity", "record", "rarity").empty
+
+
+def test_a_variable_that_the_other_determines_is_skipped_with_the_reason():
+    rng = RNG(7)
+    label = rng.choice(["a", "b", "c"], 2000)
+    groups = {"label": label, "copy": np.where(label == "a", "p", "q"), "free": rng.choice(["f", "m"], 2000)}
+    result = run(rng.random(2000), np.arange(2000), groups, within=["label", "absent"], permutations=49)
+    skipped = [s for s in result.skipped if s["within"] == "label"]
+    assert [(s["variable"], s["unit"]) for s in skipped] == [("copy", "record"), ("copy", "patient")]
+    assert skipped[0]["reason"] == (
+        "hardly varies among patients with equal 'label': only 0.0% of the tail could change places"
+    )
+    assert result.skipped[0] == {
+        "variable": "absent",
+        "unit": "",
+        "within": "",
+        "reason": "no variable of this dataset: others cannot be tested within it",
+    }
+    assert {m["variable"]: m["share"] for m in result.movable if m["within"] == "label"} == {"free": 1.0}
+
+
+def test_results_do_not_depend_on_the_order_of_the_records():
+    rng = RNG(9)
+    patient = np.repeat(np.arange(300), rng.integers(1, 6, 300))
+    size = patient.size
+    sets = np.empty(size, dtype=object)
+    sets[:] = [[g for g in "ab" if rng.random() < 0.4] for _ in range(size)]
+    groups = pd.DataFrame(
+        {"sex": rng.choice(["f", "m"], 300)[patient], "view": rng.choice(["u", "v"], size), "dx": sets}
+    )
+    d, ties, order = rng.normal(size=size), tie_breakers(np.arange(size).astype(str), 0), rng.permutation(size)
+    options = SubgroupOptions(tail=0.05, permutations=99, within=["view"])
+    first = subgroup_tests(d, ties, patient, groups, options, 0)
+    again = subgroup_tests(d[order], ties[order], patient[order], groups.iloc[order], options, 0)
+    pd.testing.assert_frame_equal(first.table, again.table, check_exact=True)
+    assert first[1:] == again[1:]
+
+
+def test_permuted_residuals_are_those_of_the_table_and_of_chance():
+    rng = RNG(10)
+    patient = np.repeat(np.arange(400), rng.integers(1, 4, 400))
+    groups = pd.DataFrame(
+        {"g": rng.choice(["a", "b", "c"], 400, p=[0.6, 0.3, 0.1])[patient], "sex": rng.choice(["f", "m"], 400)[patient]}
+    )
+    groups["empty"] = None
+    d, options = rng.normal(size=patient.size), SubgroupOptions(tail=0.1, permutations=1999)
+    table = subgroup_tests(d, by_number(patient.size), patient, groups, options, 5).table.query("unit == 'record'")
+    got = permuted_residuals(d, by_number(patient.size), patient, groups, options, 5)
+    pd.testing.assert_frame_equal(got.groups, table[got.groups.columns.tolist()].reset_index(drop=True))
+    assert got.residuals.shape == (1999, 5)
+    # Σ √E · r = 0 within a variable, and the mean is what equal numbers of records explain.
+    root = np.sqrt(got.groups["tail_expected"].to_numpy())
+    np.testing.assert_allclose((got.residuals * root)[:, :3].sum(axis=1), 0, atol=1e-9)
+    centre = (table["tail_expected_clustered"].to_numpy() - root**2) / root
+    error = got.residuals.std(axis=0) / np.sqrt(1999)
+    assert (np.abs(got.residuals.mean(axis=0) - centre) < 4 * error).all()
+    np.testing.assert_array_equal(np.sort(got.residuals, axis=0)[49], table["residual_low"])

@@ -4,10 +4,24 @@ import numpy as np
 import pytest
 from paired_scores import auc_under, table
 from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from tailrisk.audit import flips
+from tailrisk.audit.debiased import debiased_survival
 from tailrisk.audit.pairs import blocks
+from tailrisk.audit.records import Z95
 from tailrisk.audit.survival import AUC_GRID, LEVELS, NullCurves, effective_size, share_interval, survival_table
+
+
+def columns(record, best, mean, joint, n_records):
+    """What the survival table reads of records and patients, of AUCs with a standard error of 0.1 on the d scale."""
+    records = {"auc": record, "d": ndtri(record), "d_se": np.full(record.size, 0.1)}
+    se, d = np.full(best.size, 0.1), ndtri(joint)
+    patients = {
+        "auc": best, "auc_mean": mean, "auc_median_unbiased": best, "d_se": se, "n_records": n_records,
+        "auc_joint": joint, "joint_low": ndtr(d - Z95 * se), "joint_high": ndtr(d + Z95 * se),
+    }  # fmt: skip
+    return records, patients
 
 
 def test_effective_size_equals_the_cluster_variance_of_a_share():
@@ -71,16 +85,21 @@ def test_curves_count_and_the_null_is_the_mean_over_flips():
         "patient_max": np.stack([a.max(axis=1) for a in per_patient], axis=1),
         "patient_mean": np.stack([a.mean(axis=1) for a in per_patient], axis=1),
     }
-    for level in LEVELS:
-        want = (values[level].ravel()[:, None] >= AUC_GRID).mean(axis=0)
+    for level, one in values.items():
+        want = (one.ravel()[:, None] >= AUC_GRID).mean(axis=0)
         # Single values may fall on either side of a grid point by the rounding of the statistic.
-        np.testing.assert_allclose(null.curve(level), want, atol=2 / values[level].size)
+        np.testing.assert_allclose(null.curve(level), want, atol=2 / one.size)
 
     observed = aucs[0]
     best, mean = values["patient_max"][0], values["patient_mean"][0]
-    survival = survival_table(observed, patient, best, mean, null)
-    assert list(survival.columns) == ["level", "auc", "survival", "low", "high", "null"]
-    for level, one in (("record", observed), ("patient_max", best), ("patient_mean", mean)):
+    joint = np.linspace(0.3, 1, 30)
+    records, patients = columns(observed, best, mean, joint, np.bincount(patient))
+    survival = survival_table(records, patients, patient, null)
+    assert list(survival.columns) == ["level", "auc", "survival", "low", "high", "null", "debiased"]
+    assert survival.loc[survival["level"] == "patient_joint", "null"].isna().all()  # none was added
+    for level, one in (
+        ("record", observed), ("patient_max", best), ("patient_mean", mean), ("patient_joint", joint)
+    ):  # fmt: skip
         part = survival[survival["level"] == level]
         np.testing.assert_allclose(part["survival"], [(one >= t).mean() for t in AUC_GRID])
         assert (part["low"] <= part["survival"]).all()
@@ -93,7 +112,44 @@ def test_band_of_records_is_wider_than_if_they_were_independent():
     patient = np.repeat(np.arange(100), 10)
     auc = (0.5 + 0.1 * rng.normal(size=100))[patient] + 0.01 * rng.normal(size=1000)
     null = NullCurves(10)
-    table_ = survival_table(auc, patient, auc[::10], auc[::10], null)
+    table_ = survival_table(*columns(auc, auc[::10], auc[::10], auc[::10], np.full(100, 10)), patient, null)
     row = table_[(table_["level"] == "record") & (table_["auc"] == 0.6)].iloc[0]
     naive = stats.binomtest(int((auc >= 0.6).sum()), 1000).proportion_ci(0.95, "exact")
     assert row["high"] - row["low"] > 2 * (naive.high - naive.low)
+
+
+def test_null_counts_of_threads_add_up_and_are_missing_where_nothing_was_counted():
+    rng = np.random.default_rng(4)
+    null = rng.normal(0, 0.1, (40, 99)).astype(np.float32)
+    starts = np.arange(0, 40, 4)
+    whole, merged = NullCurves(12), NullCurves(12)
+    whole.add(null, np.maximum.reduceat(null, starts), starts, joint=null[::4])
+    for part in (null[20:], null[:20]):
+        other = NullCurves(12)
+        other.add(part, np.maximum.reduceat(part, starts[:5]), starts[:5], joint=part[::4])
+        merged.merge(other)
+    for level in LEVELS:
+        np.testing.assert_array_equal(merged.curve(level), whole.curve(level))
+        np.testing.assert_allclose(whole.curve(level)[0], 1)
+    want = (flips.auc_of(null[::4], 12).ravel()[:, None] >= AUC_GRID).mean(axis=0)
+    np.testing.assert_allclose(whole.curve("patient_joint"), want, atol=2 / 990)
+    assert np.isnan(NullCurves(12).curve("record")).all()
+    assert np.isnan(NullCurves(12).share_at("record", np.array([0.5, 0.9]))).all()
+
+
+def test_debiased_curves_belong_to_their_levels_and_joint_needs_several_records():
+    rng = np.random.default_rng(5)
+    truth = rng.exponential(0.3, 1000)
+    record, best, joint = (ndtr(truth + 0.1 * rng.normal(size=1000)) for _ in range(3))
+    patient, n_records = np.arange(1000), np.ones(1000, dtype=int)
+    records, patients = columns(record, best, best, joint, n_records)
+    single = survival_table(records, patients, patient, NullCurves(100))
+    assert set(single["level"]) == {"record", "patient_max", "patient_mean"}
+    patients["n_records"] = np.where(patient < 50, 2, 1)
+    got = survival_table(records, patients, patient, NullCurves(100)).set_index("level")["debiased"]
+    se = np.full(1000, 0.1)
+    for level, values in (("record", record), ("patient_max", best), ("patient_joint", joint)):
+        want = debiased_survival(AUC_GRID, ndtri(values), se, 100)
+        assert np.isfinite(want).sum() > 100
+        np.testing.assert_allclose(got[level], want, atol=1e-9)
+    assert got["patient_mean"].isna().all()

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tailrisk.config.sources import RESERVED
 from tailrisk.errors import UserError
 from tailrisk.tables import (
+    SCHEMAS,
     ConfidenceWriter,
     metadata,
     read_confidences,
@@ -75,6 +77,29 @@ def test_ids_stay_strings_and_groups_may_follow(tmp_path) -> None:
     assert back["record"].tolist() == ["01", "2"]
     assert back["sex"].isna().tolist() == [False, True]
     assert metadata(tmp_path / "groups.parquet", "groups")["note"] == 1
+
+
+def test_groups_of_several_labels_come_back_as_lists(tmp_path) -> None:
+    frame = pd.DataFrame({"record": ["1", "2", "3"], "finding": [["MI", "CD"], [], None]})
+    write_table(tmp_path / "groups.parquet", "groups", frame)
+    assert read_table(tmp_path / "groups.parquet", "groups")["finding"].tolist() == [["MI", "CD"], [], None]
+
+
+def test_losses_come_back_where_there_are_any(tmp_path) -> None:
+    rows = np.arange(3, dtype=np.int32)
+    with ConfidenceWriter(tmp_path / "c.parquet", "confidences", {}, losses=True) as writer:
+        for model in (0, 1):
+            values = np.linspace(model, 2, 3).astype(np.float32)
+            writer.add(model, rows, rows % 2 == model, values, loss=values + 1)
+    found = read_confidences(tmp_path / "c.parquet")
+    assert found.loss is not None
+    assert np.array_equal(found.loss, found.confidence + 1)
+    small_table(tmp_path / "without.parquet")
+    assert read_confidences(tmp_path / "without.parquet").loss is None
+
+
+def test_no_group_can_take_the_name_of_a_patients_column() -> None:
+    assert set(SCHEMAS["audit_patients"].names) <= RESERVED
 
 
 def test_equal_tables_are_equal_files(tmp_path) -> None:

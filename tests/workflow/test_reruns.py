@@ -14,6 +14,7 @@ from small_study import Workflow
 ALL = ["mine.own.lr", "size.bc.lr", "size.bc.net"]
 CHUNKS = ["0-3", "4-7"]
 REPORT = {"report": [""]}
+FIRST = {"mine.own.lr", "size.bc.lr", "mine.sim.lr"}  # of their datasets: their groups are compared
 
 
 def training(*experiments: str, chunks: list[str] = CHUNKS) -> dict[str, list[str]]:
@@ -29,6 +30,8 @@ def drawing(*experiments: str) -> dict[str, list[str]]:
     jobs = {"audit_figures": [f"{experiment}, clean" for experiment in experiments]} | REPORT
     if any(experiment.startswith("size") for experiment in experiments):
         jobs |= {"comparison_figures": ["size.bc, clean"]}
+    if FIRST & set(experiments):
+        jobs |= {"group_figures": [""]}
     return jobs
 
 
@@ -36,7 +39,9 @@ def auditing(*experiments: str) -> dict[str, list[str]]:
     """The audit and what follows from it."""
     jobs = {"audit": [f"{experiment}, clean" for experiment in experiments]} | drawing(*experiments)
     if any(experiment.startswith("size") for experiment in experiments):
-        jobs |= {"capacity": ["size.bc, clean"]}
+        jobs |= {"capacity": ["size.bc, clean"], "stability": ["bc"]}
+    if FIRST & set(experiments):
+        jobs |= {"groups_across_datasets": [""]}
     return jobs
 
 
@@ -169,7 +174,7 @@ def test_a_group_variable_retrains_and_gathers_nothing(study) -> None:
     assert study.planned() == {"groups": ["own"]} | auditing("mine.own.lr")
     study.run()
     tested = pd.read_parquet(study.folder / "results/audit/mine.own.lr/clean/subgroups.parquet")
-    assert set(tested["variable"]) == {"unit", "ward"}
+    assert set(tested["variable"]) == {"unit", "ward", "label"}
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def edited_package(study, tmp_path_factory):
 
 
 def test_a_formula_reruns_the_analysis_alone(study, edited_package) -> None:
-    edited_package("audit/survival.py", "import", "LEVEL_OF_CONFIDENCE = 0.94\nimport")
+    edited_package("audit/survival.py", "\nimport numpy", "\nLEVEL_OF_CONFIDENCE = 0.94\nimport numpy")
     assert study.planned() == auditing(*ALL)
 
 
@@ -290,7 +295,7 @@ def test_tables_equal_a_run_from_nothing(finished, study) -> None:
     study.study["chunk_size"] = 8
     study.run("audits")
     for experiment in ALL:
-        for kind in ("records", "patients", "survival", "aggregate", "subgroups"):
+        for kind in ("records", "patients", "survival", "aggregate", "subgroups", "models"):
             path = f"audit/{experiment}/clean/{kind}.parquet"
             assert study.table(path) == finished.table(path), path
         assert study.summary(experiment) == finished.summary(experiment)

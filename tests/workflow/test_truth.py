@@ -10,7 +10,8 @@ from tailrisk.config.base import canonical
 from tailrisk.config.load import parse
 from tailrisk.config.recipe import Recipe, Training
 from tailrisk.config.sources import AnySource
-from tailrisk.datasets.prepare import groups, prepare
+from tailrisk.datasets.groups import groups
+from tailrisk.datasets.prepare import prepare
 from tailrisk.stages.gather import gather
 from tailrisk.tables import read_confidences, read_table
 from tailrisk.training.job import run_chunk

@@ -4,8 +4,8 @@
 rule audit:
     input:
         confidences="results/confidences/{experiment}/{query}.parquet",
-        records=lambda wildcards: f"results/datasets/{plan.experiment(wildcards.experiment).dataset}/records.parquet",
-        groups=lambda wildcards: f"results/datasets/{plan.experiment(wildcards.experiment).dataset}/groups.parquet",
+        records=lambda wildcards: f"{plan.described(wildcards.experiment)}/records.parquet",
+        groups=lambda wildcards: f"{plan.described(wildcards.experiment)}/groups.parquet",
     output:
         expand(
             "results/audit/{{experiment}}/{{query}}/{table}.parquet",
@@ -18,16 +18,18 @@ rule audit:
         "results/benchmarks/audit/{experiment}/{query}.tsv"
     conda:
         "../../envs/analysis.yaml"
+    threads: 2
     resources:
         mem_mb=8000,
         runtime=60,
     params:
         options=lambda wildcards: plan.audit_options,
+        pairing=lambda wildcards: plan.pairing(wildcards.experiment),
         code=plan.code("stages.audit"),
     shell:
         "tailrisk audit --experiment {wildcards.experiment} --query {wildcards.query} "
         "--confidences {input.confidences} --records {input.records} --groups {input.groups} "
-        "--options {params.options:q} --output results/audit/{wildcards.experiment}/{wildcards.query} 2>&1 | tee {log}"
+        "--pairing {params.pairing} --options {params.options:q} --threads {threads} --output results/audit/{wildcards.experiment}/{wildcards.query} 2>&1 | tee {log}"
 
 
 rule audits:

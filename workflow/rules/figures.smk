@@ -7,6 +7,7 @@ rule audit_figures:
         "results/audit/{experiment}/{query}/survival.parquet",
         "results/audit/{experiment}/{query}/aggregate.parquet",
         "results/audit/{experiment}/{query}/subgroups.parquet",
+        "results/audit/{experiment}/{query}/models.parquet",
     output:
         report(
             multiext(
@@ -16,6 +17,18 @@ rule audit_figures:
             ),
             caption="../report/aggregate_versus_patients.rst",
             category="Aggregate versus patients",
+        ),
+        report(
+            multiext("results/figures/{experiment}/{query}/models", ".svg", ".png"),
+            caption="../report/models.rst",
+            category="Enough models",
+        ),
+        report(
+            multiext(
+                "results/figures/{experiment}/{query}/composition", ".svg", ".png"
+            ),
+            caption="../report/composition.rst",
+            category="Who is at risk",
         ),
         report(
             multiext("results/figures/{experiment}/{query}/subgroups", ".svg", ".png"),
@@ -52,6 +65,13 @@ rule comparison_figures:
                 "results/figures/compare/{comparison}.{query}/capacity", ".svg", ".png"
             ),
             caption="../report/capacity.rst",
+            category="Capacity",
+        ),
+        report(
+            multiext(
+                "results/figures/compare/{comparison}.{query}/changes", ".svg", ".png"
+            ),
+            caption="../report/changes.rst",
             category="Capacity",
         ),
         report(
@@ -123,6 +143,32 @@ rule access_figures:
         "--output results/figures/compare/access/{wildcards.experiment} 2>&1 | tee {log}"
 
 
+rule group_figures:
+    input:
+        groups="results/compare/groups/groups.parquet",
+        meta="results/compare/groups/meta.parquet",
+    output:
+        report(
+            multiext("results/figures/compare/groups/meta", ".svg", ".png"),
+            caption="../report/meta.rst",
+            category="Who is at risk",
+        ),
+    log:
+        "results/logs/figures/compare/groups.log",
+    benchmark:
+        "results/benchmarks/figures/compare/groups.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=plan.code("figures.write"),
+    shell:
+        "tailrisk group-figures --groups {input.groups} --meta {input.meta} "
+        "--output results/figures/compare/groups 2>&1 | tee {log}"
+
+
 rule figures:
     input:
         plan.for_each_query(
@@ -137,3 +183,4 @@ rule figures:
             "results/figures/compare/access/{experiment}/access.svg",
             experiment=plan.access,
         ),
+        ["results/figures/compare/groups/meta.svg"] if plan.grouped else [],

@@ -1,4 +1,4 @@
-"""Confidences: the chunks of an experiment joined into one table per query, with the models' performance."""
+"""Confidences: the chunks of an experiment joined into one table per query, or a table from elsewhere."""
 
 
 rule gather:
@@ -10,6 +10,8 @@ rule gather:
         "results/logs/gather/{experiment}/{query}.log",
     benchmark:
         "results/benchmarks/gather/{experiment}/{query}.tsv"
+    wildcard_constraints:
+        experiment=r"[a-z0-9_-]+\.[a-z0-9_-]+\.[a-z0-9_-]+",
     conda:
         "../../envs/analysis.yaml"
     resources:
@@ -50,3 +52,27 @@ rule performance:
 rule confidences:
     input:
         plan.for_each_query("results/confidences/{experiment}/{query}.parquet"),
+
+
+rule given:
+    output:
+        confidences="results/confidences/{experiment}/given.parquet",
+        records="results/given/{experiment}/records.parquet",
+        groups="results/given/{experiment}/groups.parquet",
+    log:
+        "results/logs/given/{experiment}.log",
+    benchmark:
+        "results/benchmarks/given/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=r"[a-z0-9_-]+",
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        tables=lambda wildcards: plan.given(wildcards.experiment),
+        code=plan.code("stages.given"),
+    shell:
+        "tailrisk given --name {wildcards.experiment} --tables {params.tables:q} --confidences {output.confidences} "
+        "--output results/given/{wildcards.experiment} 2>&1 | tee {log}"

@@ -19,7 +19,7 @@ rule prepare:
         runtime=240,
     params:
         source=lambda wildcards: plan.source(wildcards.dataset),
-        code=lambda wildcards: plan.source_code(wildcards.dataset),
+        code=lambda wildcards: plan.source_code(wildcards.dataset, "prepare"),
     shell:
         "tailrisk prepare --name {wildcards.dataset} --source {params.source:q} "
         "--output results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
@@ -43,7 +43,7 @@ rule groups:
         runtime=60,
     params:
         source=lambda wildcards: plan.grouping(wildcards.dataset),
-        code=lambda wildcards: plan.source_code(wildcards.dataset),
+        code=lambda wildcards: plan.source_code(wildcards.dataset, "groups"),
     shell:
         "tailrisk groups --name {wildcards.dataset} --source {params.source:q} "
         "--dataset results/datasets/{wildcards.dataset} 2>&1 | tee {log}"

@@ -10,7 +10,15 @@ rule report:
             for experiment in plan.experiments.values()
             for file in ["summary.json", "patients.parquet", "subgroups.parquet"]
         ],
+        [
+            f"results/audit/{name}/given/{file}"
+            for name in plan.study.given
+            for file in ["summary.json", "subgroups.parquet"]
+        ],
+        expand("results/confidences/{name}/given.parquet", name=plan.study.given),
         expand("results/compare/access/{experiment}.parquet", experiment=plan.access),
+        expand("results/compare/stability/{dataset}.parquet", dataset=plan.stability),
+        ["results/compare/groups/meta.parquet"] if plan.grouped else [],
         expand(
             "results/datasets/{dataset}/{file}",
             dataset=plan.datasets,

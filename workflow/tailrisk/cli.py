@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -11,7 +11,7 @@ from tailrisk.config.base import canonical
 from tailrisk.config.load import load_study, parse
 from tailrisk.config.queries import AnyQuery
 from tailrisk.config.sources import AnySource
-from tailrisk.config.study import Running
+from tailrisk.config.study import Pairing, Running, Tables
 from tailrisk.errors import UserError
 
 PATH = click.Path(path_type=Path)
@@ -65,7 +65,7 @@ def prepare(name: str, source: str, output: Path) -> None:
 @click.option("--dataset", type=PATH, required=True)
 def groups(name: str, source: str, dataset: Path) -> None:
     """Write the group variables of a prepared dataset."""
-    from tailrisk.datasets.prepare import groups as run
+    from tailrisk.datasets.groups import groups as run
 
     run(parse(AnySource, json.loads(source), f"datasets.{name}"), dataset)
 
@@ -160,15 +160,38 @@ def performance(n_models: int, max_failed_pairs: int, output: Path, chunks: tupl
 @click.option("--confidences", type=PATH, required=True)
 @click.option("--records", type=PATH, required=True)
 @click.option("--groups", type=PATH, required=True)
+@click.option("--pairing", type=click.Choice(get_args(Pairing)), required=True, help="How members were drawn.")
 @click.option("--options", required=True, help="Options of the audit, as JSON.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads; never changes results.")
 @click.option("--output", type=PATH, required=True)
 def audit(
-    experiment: str, query: str, confidences: Path, records: Path, groups: Path, options: str, output: Path
+    experiment: str,
+    query: str,
+    confidences: Path,
+    records: Path,
+    groups: Path,
+    pairing: Pairing,
+    options: str,
+    threads: int,
+    output: Path,
 ) -> None:
     """Compute the risk of every record and patient, the aggregate attacks, and who is in the tail."""
     from tailrisk.stages.audit import audit as run
 
-    run(confidences, records, groups, output, (experiment, query), json.loads(options))
+    run(confidences, records, groups, output, (experiment, query), pairing, json.loads(options), threads)
+
+
+@main.command()
+@click.option("--name", required=True)
+@click.option("--tables", required=True, help="What the configuration says of the given tables, as JSON.")
+@click.option("--confidences", type=PATH, required=True)
+@click.option("--output", type=PATH, required=True)
+def given(name: str, tables: str, confidences: Path, output: Path) -> None:
+    """Read a confidence table from elsewhere, check it, and write it as the gather stage would have written it."""
+    from tailrisk.stages.given import given as run
+
+    for line in run(parse(Tables, json.loads(tables), f"experiments.{name}"), confidences, output):
+        click.echo(line)
 
 
 @main.command()
@@ -193,6 +216,49 @@ def access(experiment: str, queries: str, audit: dict[str, Path], output: Path) 
 
     kinds = {name: query["kind"] for name, query in json.loads(queries).items()}
     write_access(experiment, kinds, audit, output)
+
+
+@main.command()
+@click.option("--audit", required=True, help="EXPERIMENT=FOLDER, once an experiment.", **named_paths)
+@click.option("--confidences", required=True, help="EXPERIMENT=PATH, once an experiment.", **named_paths)
+@click.option("--records", type=PATH, required=True)
+@click.option("--tail", type=float, required=True, help="Share of patients called the tail.")
+@click.option("--seed", type=int, required=True)
+@click.option("--output", type=PATH, required=True)
+def stability(
+    audit: dict[str, Path], confidences: dict[str, Path], records: Path, tail: float, seed: int, output: Path
+) -> None:
+    """Compare which patients the experiments on one dataset find."""
+    from tailrisk.compare.stability import write_stability
+
+    write_stability(audit, confidences, records, tail, seed, output)
+
+
+@main.command("groups-across-datasets")
+@click.option("--audit", required=True, help="EXPERIMENT=FOLDER, one experiment a dataset.", **named_paths)
+@click.option("--groups", required=True, help="EXPERIMENT=PATH, once an experiment.", **named_paths)
+@click.option("--options", required=True, help="Options of the audit, as JSON.")
+@click.option("--output", type=PATH, required=True)
+@click.option("--meta", type=PATH, required=True)
+def groups_across_datasets(
+    audit: dict[str, Path], groups: dict[str, Path], options: str, output: Path, meta: Path
+) -> None:
+    """Compare the residuals of all groups with their shares."""
+    from tailrisk.compare.groups import write_groups
+
+    audited = json.loads(options)
+    write_groups(audit, groups, audited["unknown_as_group"], audited["tail"], audited["seed"], output, meta)
+
+
+@main.command("group-figures")
+@click.option("--groups", type=PATH, required=True)
+@click.option("--meta", type=PATH, required=True)
+@click.option("--output", type=PATH, required=True)
+def group_figures(groups: Path, meta: Path, output: Path) -> None:
+    """Draw the figure of groups across datasets."""
+    from tailrisk.figures.write import write_group_figures
+
+    write_group_figures(groups, meta, output)
 
 
 @main.command()
@@ -283,6 +349,30 @@ def plan(config: Path, results: Path, device: str | None, seconds: float) -> Non
     from tailrisk.stages.plan import plan as run
 
     for line in run(config, results, device, seconds):
+        click.echo(line)
+
+
+@main.command("models-needed")
+@click.option("--auc", type=float, default=0.9, show_default=True, help="True attack AUC of the record in question.")
+@click.option("--se", type=float, help="Standard error that its estimate may have.")
+@click.option("--power", type=float, help="Probability with which such a patient is to be found.")
+@click.option("--patients", type=int, help="Audited patients, for the power.")
+@click.option("--records", type=int, default=1, show_default=True, help="Records of such a patient, for the power.")
+@click.option("--fdr", type=float, default=0.05, show_default=True, help="False discovery rate, for the power.")
+@click.option("--audit", type=PATH, help="Folder of a finished audit (results/audit/E/Q) to plan from.")
+def models_needed(
+    auc: float,
+    se: float | None,
+    power: float | None,
+    patients: int | None,
+    records: int,
+    fdr: float,
+    audit: Path | None,
+) -> None:
+    """Say how many target models a standard error or the power to find a patient needs."""
+    from tailrisk.stages.needed import models_needed as run
+
+    for line in run(auc, se, power, patients, records, fdr, audit):
         click.echo(line)
 
 

@@ -49,20 +49,38 @@ SCHEMAS: dict[str, pa.Schema] = {
     "performance": _schema("model:i16 split:cat metric:cat value:f64"),
     "audit_records": _schema(
         "record:str patient:str n_in:i32 n_out:i32 mean_in:f64 std_in:f64 mean_out:f64 std_out:f64 auc:f64 auc_se:f64 "
-        "auc_low:f64 auc_high:f64 auc_empirical:f64 p_value:f64"
+        "auc_low:f64 auc_high:f64 auc_empirical:f64 p_value:f64 auc_empirical_low:f64 auc_empirical_high:f64 "
+        "auc_se_hanley_mcneil:f64 auc_likelihood_ratio:f64 tpr_at_fpr_1e2:f64 tpr_at_fpr_1e3:f64 normality_p:f64"
     ),
     "audit_patients": _schema(
-        "patient:str n_records:i32 auc:f64 auc_mean:f64 auc_low:f64 auc_high:f64 p_value:f64 q_value:f64"
+        "patient:str n_records:i32 auc:f64 auc_mean:f64 auc_low:f64 auc_high:f64 p_value:f64 q_value:f64 "
+        "auc_median_unbiased:f64 auc_empirical:f64 auc_joint:f64 joint_low:f64 joint_high:f64 joint_p:f64 joint_q:f64"
     ),
-    "audit_survival": _schema("level:cat auc:f64 survival:f64 low:f64 high:f64 null:f64"),
+    "audit_survival": _schema("level:cat auc:f64 survival:f64 low:f64 high:f64 null:f64 debiased:f64"),
+    "audit_models": _schema("n_models:i32 quantity:cat auc:f64 value:f64 low:f64 high:f64"),
     "audit_aggregate": _schema("attack:cat target_model:i16 fpr:f64 tpr:f64"),
     "audit_subgroups": _schema(
         "variable:cat group:str n:i64 share:f64 tail_n:i64 tail_expected:f64 tail_share:f64 relative_change:f64 "
-        "residual:f64 statistic:f64 dof:i32 p_value:f64 p_clustered:f64 p_adjusted:f64 tail_expected_clustered:f64"
+        "residual:f64 statistic:f64 dof:i32 p_value:f64 p_clustered:f64 p_adjusted:f64 tail_expected_clustered:f64 "
+        "unit:cat within:cat overlapping:bool residual_low:f64 residual_high:f64"
     ),
     "capacity": _schema(
         "experiment:str model:str capacity:i64 metric:cat performance:f64 performance_sd:f64 threshold:f64 "
-        "patients:i64 n:i64 share:f64 low:f64 high:f64 expected_by_chance:f64 vulnerable:i64 certain:i64 debiased:i64"
+        "patients:i64 n:i64 share:f64 low:f64 high:f64 expected_by_chance:f64 vulnerable:i64 certain:i64 debiased:i64 "
+        "still_vulnerable:i64 newly_vulnerable:i64 no_longer_vulnerable:i64 mcnemar_p:f64"
+    ),
+    "stability": _schema(
+        "experiment_a:str experiment_b:str differs:cat same_halves:bool n:i64 rank_correlation:f64 "
+        "rank_correlation_expected:f64 tail_n:i64 tail_overlap:i64 tail_expected:f64 tail_p:f64 threshold:f64 "
+        "vulnerable_a:i64 vulnerable_b:i64 vulnerable_both:i64 vulnerable_expected:f64"
+    ),
+    "compared_groups": _schema(
+        "dataset:str experiment:str variable:cat group:str share:f64 tail_expected:f64 relative_change:f64 "
+        "residual:f64 residual_low:f64 residual_high:f64"
+    ),
+    "meta": _schema(
+        "dataset:str groups:i64 correlation:cat value:f64 baseline:cat null_mean:f64 null_low:f64 null_high:f64 "
+        "p_value:f64"
     ),
     "access": _schema(
         "experiment:str query:str kind:cat threshold:f64 patients:i64 n:i64 share:f64 low:f64 high:f64 "
@@ -71,6 +89,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 """Columns of every table. Group variables may follow in `groups` and `audit_patients`, and `control` in `records`."""
+
+LOSS = pa.field("loss", pa.float32())
+"""−log p of the true label: a further column of `chunk` and `confidences` where it does not follow from confidence."""
 
 
 @contextlib.contextmanager
@@ -115,19 +136,27 @@ def _stamp(kind: str, metadata: Mapping[str, Any]) -> dict[bytes, bytes]:
 
 
 def write_table(path: Path, kind: str, frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write `frame` as the table `kind` (a key of SCHEMAS); further columns become dictionaries of strings."""
+    """Write `frame` as the table `kind` (a key of SCHEMAS); further columns become dictionaries of strings, or lists
+    of strings where their values are lists."""
     schema = SCHEMAS[kind]
     absent = [name for name in schema.names if name not in frame.columns]
     if absent:
         raise ValueError(f"table {kind} lacks the columns {absent}")
     extra = [name for name in frame.columns if name not in schema.names]
     for name in extra:
-        boolean = frame[name].dtype == np.bool_
-        schema = schema.append(pa.field(name, pa.bool_() if boolean else SCHEMAS["records"].field("split").type))
+        schema = schema.append(pa.field(name, _further(frame[name])))
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     table = table.replace_schema_metadata(_stamp(kind, metadata or {}))
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _further(column: pd.Series) -> pa.DataType:
+    if column.dtype == np.bool_:
+        return pa.bool_()
+    if column.dtype == object and column.map(lambda value: isinstance(value, list)).any():
+        return pa.list_(pa.string())
+    return SCHEMAS["records"].field("split").type
 
 
 @contextlib.contextmanager
@@ -154,9 +183,14 @@ def opened(path: Path, kind: str) -> Iterator[pq.ParquetFile]:
 
 
 def read_table(path: Path, kind: str, columns: list[str] | None = None) -> pd.DataFrame:
-    """The table `kind` at `path` (or some of its columns) as a DataFrame."""
+    """The table `kind` at `path` (or some of its columns) as a DataFrame; lists stay lists."""
     with opened(path, kind) as file:
-        return file.read(columns=columns).to_pandas()
+        table = file.read(columns=columns)
+    frame = table.to_pandas()
+    for field in table.schema:
+        if pa.types.is_list(field.type):
+            frame[field.name] = pd.Series(table.column(field.name).to_pylist(), dtype=object)
+    return frame
 
 
 def metadata(path: Path, kind: str) -> dict[str, Any]:
@@ -170,15 +204,19 @@ def metadata(path: Path, kind: str) -> dict[str, Any]:
 class ConfidenceWriter:
     """Writes confidences one target model, one row group at a time, so that memory stays at one model."""
 
-    def __init__(self, path: Path, kind: str, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, kind: str, metadata: Mapping[str, Any], losses: bool = False) -> None:
+        """Open `path` for the table `kind` (chunk or confidences), with the column `loss` where there are `losses`."""
         self._stack = contextlib.ExitStack()
         temporary = self._stack.enter_context(replacing(path))
-        self._schema = SCHEMAS[kind].with_metadata(_stamp(kind, metadata))
+        schema = SCHEMAS[kind].append(LOSS) if losses else SCHEMAS[kind]
+        self._schema = schema.with_metadata(_stamp(kind, metadata))
         options: dict[str, Any] = {
             "compression": "zstd",
             "use_dictionary": ["query", "model"] if "query" in self._schema.names else ["model"],
             "column_encoding": {"row": "DELTA_BINARY_PACKED", "confidence": "BYTE_STREAM_SPLIT"},
         }
+        if losses:
+            options["column_encoding"]["loss"] = "BYTE_STREAM_SPLIT"
         self._writer = self._stack.enter_context(pq.ParquetWriter(temporary, self._schema, **options))
 
     def __enter__(self) -> "ConfidenceWriter":
@@ -196,6 +234,7 @@ class ConfidenceWriter:
         member: NDArray[np.bool_],
         confidence: NDArray[np.float32],
         query: str | None = None,
+        loss: NDArray[np.float32] | None = None,
     ) -> None:
         """Append one model's answers to every audited row."""
         columns: dict[str, Any] = {
@@ -203,6 +242,7 @@ class ConfidenceWriter:
             "row": row,
             "member": member,
             "confidence": confidence,
+            LOSS.name: loss,
         }
         if query is not None:
             index = pa.array(np.zeros(len(row), dtype=np.int32))
@@ -213,12 +253,14 @@ class ConfidenceWriter:
 
 @dataclass(frozen=True)
 class Confidences:
-    """A confidence table as matrices: `models` [M], `rows` [N], `member` and `confidence` [M, N]."""
+    """A confidence table as matrices: `models` [M], `rows` [N], `member` and `confidence` [M, N], and `loss` [M, N]
+    where the table has losses."""
 
     models: NDArray[np.int16]
     rows: NDArray[np.int32]
     member: NDArray[np.bool_]
     confidence: NDArray[np.float32]
+    loss: NDArray[np.float32] | None
 
 
 def read_confidences(path: Path) -> Confidences:
@@ -231,6 +273,7 @@ def read_confidences(path: Path) -> Confidences:
         models = np.empty(n_models, dtype=np.int16)
         member = np.empty((n_models, n_rows), dtype=bool)
         confidence = np.empty((n_models, n_rows), dtype=np.float32)
+        loss = np.empty_like(confidence) if LOSS.name in file.schema_arrow.names else None
         rows = np.empty(0, dtype=np.int32)
         for group in range(n_models):
             table = file.read_row_group(group)
@@ -242,4 +285,6 @@ def read_confidences(path: Path) -> Confidences:
             models[group] = model[0]
             member[group] = table.column("member").to_numpy(zero_copy_only=False)
             confidence[group] = table.column("confidence").to_numpy()
-    return Confidences(models, rows, member, confidence)
+            if loss is not None:
+                loss[group] = table.column("loss").to_numpy()
+    return Confidences(models, rows, member, confidence, loss)

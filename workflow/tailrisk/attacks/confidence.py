@@ -32,6 +32,16 @@ def confidence(logits: ArrayLike, labels: ArrayLike, task: str) -> NDArray[np.fl
     raise ValueError(f"unknown task {task!r}: expected binary, multiclass or multilabel")
 
 
+def loss(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """−log p of a whole vector of labels, Σ log(1 + exp(−(2y − 1)·logit)) over observed ones; logits, labels [..., C].
+
+    For one label (binary, or one class of several) the loss is log(1 + exp(−confidence)) and needs no logits.
+    """
+    y = np.asarray(labels, dtype=np.float64)
+    signed = np.where(np.isnan(y), np.inf, (2.0 * y - 1.0) * np.asarray(logits, dtype=np.float64))
+    return np.asarray(np.logaddexp(0.0, -signed).sum(axis=-1))
+
+
 def _log_odds_of_class(z: NDArray[np.float64], y: NDArray[np.integer]) -> NDArray[np.float64]:
     index = np.broadcast_to(y, z.shape[:-1])[..., None].astype(np.intp)
     true = np.take_along_axis(z, index, axis=-1)[..., 0]

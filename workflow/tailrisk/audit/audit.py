@@ -1,6 +1,7 @@
-"""One audit: from a confidence table to records, patients, survival, aggregate attack, subgroups and a summary."""
+"""One audit: from a confidence table to records, patients, survival, attacks, subgroups, models and a summary."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -8,44 +9,44 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-from tailrisk.attacks.lira import LIRA_MIN_PAIRS, lira_online
-from tailrisk.attacks.roc import Roc, roc, roc_summary, roc_table
+from tailrisk.attacks.aggregate import attack_all
 from tailrisk.audit import flips
-from tailrisk.audit.normality import NORMALITY_MIN_PAIRS
-from tailrisk.audit.pairs import blocks, check_pairs
-from tailrisk.audit.patients import INTERVAL_FLIPS, patient_interval, patient_p
-from tailrisk.audit.records import NORMALITY_LEVEL, record_statistics
-from tailrisk.audit.subgroups import subgroup_tests, tie_breakers
-from tailrisk.audit.survival import NullCurves, counts_at_or_above, share_interval, survival_table
-from tailrisk.audit.tails import TAIL_P, record_tail_p, sampling_uniforms
+from tailrisk.audit.agreement import half_agreement
+from tailrisk.audit.balanced import smallest_p as smallest_p_of_halves
+from tailrisk.audit.convergence import convergence_table
+from tailrisk.audit.design import Design
+from tailrisk.audit.planning import discovery_level, flip_power
+from tailrisk.audit.records import NORMALITY_LEVEL
+from tailrisk.audit.score import Scored, score
+from tailrisk.audit.subgroups import SubgroupOptions, subgroup_tests, tie_breakers
+from tailrisk.audit.survival import counts_at_or_above, share_interval, survival_table
+from tailrisk.audit.tails import smallest_p
 from tailrisk.errors import UserError
 
-TABLE_COLUMNS = [
-    "mean_in",
-    "std_in",
-    "mean_out",
-    "std_out",
-    "auc",
-    "auc_se",
-    "auc_low",
-    "auc_high",
-    "auc_empirical",
-    "p_value",
+RECORD_COLUMNS = [
+    *("n_in", "n_out", "mean_in", "std_in", "mean_out", "std_out", "auc", "auc_se", "auc_low", "auc_high"),
+    *("auc_empirical", "p_value", "auc_empirical_low", "auc_empirical_high", "auc_se_hanley_mcneil"),
+    *("auc_likelihood_ratio", "tpr_at_fpr_1e2", "tpr_at_fpr_1e3", "normality_p"),
 ]
-RECORD_COLUMNS = [*TABLE_COLUMNS, "d", "not_normal", "degenerate"]
-PATIENT_COLUMNS = ["auc", "auc_mean", "auc_low", "auc_high", "auc_empirical", "median_unbiased", "p_value"]
+PATIENT_COLUMNS = ["n_records", "auc", "auc_mean", "auc_low", "auc_high", "p_value"]
+FURTHER_PATIENT_COLUMNS = ["auc_median_unbiased", "auc_empirical", "auc_joint", "joint_low", "joint_high", "joint_p"]
 
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """flips: common random flips; thresholds: AUCs to count patients at; fdr: level of q for "vulnerable";
-    tail: share of records called the tail; permutations: of the subgroup tests."""
+    """flips: common random relabellings; thresholds: AUCs to count patients at; fdr: level of q for "vulnerable";
+    joint: how the joint attack weighs a patient's records; tail: share of records called the tail; permutations: of
+    the subgroup tests; within, unknown_as_group, variables: see `SubgroupOptions`."""
 
     flips: int = 999
-    thresholds: tuple[float, ...] = (0.8, 0.9, 0.95, 0.99)
+    thresholds: Sequence[float] = (0.8, 0.9, 0.95, 0.99)
     fdr: float = 0.05
+    joint: str = "equal"
     tail: float = 0.01
     permutations: int = 1999
+    within: Sequence[str] = ()
+    unknown_as_group: Sequence[str] = ()
+    variables: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Audit:
     survival: pd.DataFrame
     aggregate: pd.DataFrame
     subgroups: pd.DataFrame
+    models: pd.DataFrame
     summary: dict[str, Any]
 
 
@@ -67,139 +69,166 @@ def run_audit(
     groups: pd.DataFrame | None,
     options: AuditOptions,
     seed: int,
+    design: Design = "complementary",
+    log_likelihood: Callable[[int], NDArray[np.float32]] | None = None,
+    threads: int = 1,
 ) -> Audit:
-    """Audit of confidences [2n, N] (array or memory map) with membership [2n, N], models 2k and 2k+1 a pair.
+    """Audit of confidences [M, N] (array or memory map) with membership [M, N], drawn as `design` says.
 
     records: N rows with the string columns record and patient, in the order of the columns of `confidences`;
-    groups: None, or one column per group variable, either with a column `record` to match or row by row.
-    Memory grows by a few hundred bytes a record beside the inputs. Raises UserError for tables that cannot be
-    audited: fewer than 2 pairs, pairs that are not complementary, non-finite confidences, unknown records.
+    groups: None, or one column per group variable, either with a column `record` to match or row by row;
+    log_likelihood: target model → log p of every record's true label [N], where it is known; threads: work done at
+    once, without influence on any result. Memory grows by a few hundred bytes a record beside the inputs. Raises
+    UserError for tables that cannot be audited: masks that contradict the design, non-finite confidences, unknown
+    records.
     """
     names, patient = np.unique(records["patient"].to_numpy(dtype=str), return_inverse=True)
-    n = check_pairs(confidences, member, patient)
-    by_record, by_patient, null, largest = _score(confidences, member, patient, options, seed)
-
-    record_table = pd.DataFrame(
-        {
-            "record": records["record"].to_numpy(),
-            "patient": records["patient"].to_numpy(),
-            "n_in": np.int32(n),
-            "n_out": np.int32(n),
-        }
-        | {name: by_record[name] for name in TABLE_COLUMNS}
+    scored = score(
+        confidences, member, patient, design, options.flips, options.joint == "linear", seed=seed, threads=threads
     )
     aligned = _aligned_groups(groups, records)
-    patient_table = pd.DataFrame(
-        {
-            "patient": names.astype(object),
-            "n_records": np.bincount(patient).astype(np.int32),
-            **{name: by_patient[name] for name in ("auc", "auc_mean", "auc_low", "auc_high", "p_value")},
-            "q_value": false_discovery_control(by_patient["p_value"]),
-        }
-        | _constant_groups(aligned, patient)
+    record_table = pd.DataFrame(
+        {"record": records["record"].to_numpy(), "patient": records["patient"].to_numpy()}
+        | {name: scored.records[name] for name in RECORD_COLUMNS}
     )
-    rocs = _attack(confidences, member)
-    ties = tie_breakers(records["record"].to_numpy(dtype=str), seed)
-    subgroups, skipped, alone = subgroup_tests(
-        by_record["d"], ties, patient, aligned, options.tail, options.permutations, seed
+    patients = _joint(scored.patients, options.joint)
+    patient_table = _patients(patients, names, aligned, patient)
+    attacked = attack_all(confidences, member, design == "complementary", log_likelihood, seed=seed, threads=threads)
+    subgroups = subgroup_tests(
+        scored.records["d"],
+        tie_breakers(records["record"].to_numpy(dtype=str), seed),
+        patient,
+        aligned,
+        SubgroupOptions(
+            options.tail, options.permutations, options.within, options.unknown_as_group, options.variables
+        ),
+        seed,
     )
-    tested = n >= NORMALITY_MIN_PAIRS
+    models = convergence_table(confidences, member, patient, design == "complementary", seed, threads)
+    survival = survival_table(scored.records, patients, patient, scored.null)
     summary = {
-        "models": 2 * n,
-        "pairs": n,
+        **_drawn(design, len(confidences), member, patient),
         "records": len(records),
         "patients": len(names),
-        "median_auc": float(np.median(by_patient["auc"])),
-        "max_auc": float(by_patient["auc"].max()),
-        "familywise_auc": flips.familywise_auc(largest, n),
-        "significant": int((patient_table["q_value"] <= options.fdr).sum()),
+        "patients_with_several_records": int((scored.patients["n_records"] > 1).sum()),
+        "median_auc": float(np.median(scored.patients["auc"])),
+        "max_auc": float(scored.patients["auc"].max()),
+        "familywise_auc": None if scored.largest is None else flips.familywise_auc(scored.largest, scored.pairs),
+        "significant": None if design == "unknown" else int((patient_table["q_value"] <= options.fdr).sum()),
         "fdr": options.fdr,
-        "thresholds": _thresholds(patient_table, by_patient, null, options),
-        "aggregate": {"lira_online": roc_summary([one for _, one in rocs])},
-        "normality": {
-            "level": NORMALITY_LEVEL,
-            "tested": len(records) if tested else 0,
-            "failed_share": float(by_record["not_normal"].mean()) if tested else None,
-        },
-        "degenerate_records": int(by_record["degenerate"].sum()),
-        "subgroups_skipped": skipped,
-        "subgroups_alone": alone,
+        "joint": options.joint,
+        "thresholds": _thresholds(patient_table, scored, survival, design, options),
+        "aggregate": attacked.summary,
+        "normality": _normality(scored),
+        "enough": _enough(models, design, len(confidences) // 2, options, len(names)),
+        "halves": _halves(confidences, member, patient, names, design, options.tail, seed),
+        "degenerate_records": int(scored.records["degenerate"].sum()),
+        "subgroups_skipped": subgroups.skipped,
+        "subgroups_alone": subgroups.alone,
+        "subgroups_movable": subgroups.movable,
     }
-    return Audit(
-        records=record_table,
-        patients=patient_table,
-        survival=survival_table(by_record["auc"], patient, by_patient["auc"], by_patient["auc_mean"], null),
-        aggregate=roc_table("lira_online", rocs),
-        subgroups=subgroups,
-        summary=summary,
+    return Audit(record_table, patient_table, survival, attacked.table, subgroups.table, models, summary)
+
+
+def _joint(patients: dict[str, NDArray], joint: str) -> dict[str, NDArray]:
+    """The columns of patients with those of the joint attack as it is asked for."""
+    if joint == "equal":
+        return patients
+    # The linear attack's interval holds too rarely to be shown, see `joint.linear`.
+    none = {name: np.full_like(patients["auc_joint"], np.nan) for name in ("joint_low", "joint_high", "joint_p")}
+    return patients | none | {"auc_joint": patients["auc_joint_linear"]}
+
+
+def _patients(
+    columns: dict[str, NDArray], names: NDArray, groups: pd.DataFrame, patient: NDArray[np.intp]
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"patient": names.astype(object)}
+        | {name: columns[name] for name in PATIENT_COLUMNS}
+        | {"q_value": _q_values(columns["p_value"])}
+        | {name: columns[name] for name in FURTHER_PATIENT_COLUMNS}
+        | {"joint_q": _q_values(columns["joint_p"])}
+        | _constant_groups(groups, patient)
     )
 
 
-def _score(
+def _q_values(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Benjamini–Hochberg; NaN where there are no p-values."""
+    return p.copy() if np.isnan(p).any() else np.asarray(false_discovery_control(p))
+
+
+def _drawn(design: Design, models: int, member: NDArray[np.bool_], patient: NDArray[np.intp]) -> dict[str, Any]:
+    """How members were drawn, and the smallest p-value that this allows; None without p-values."""
+    pairs = models // 2
+    least = {
+        "complementary": smallest_p(pairs),
+        "balanced": smallest_p_of_halves(models),
+        "independent": smallest_p(models),
+        "unknown": None,
+    }[design]
+    return {"design": design, "models": models, "pairs": pairs, "smallest_p": least}
+
+
+def _enough(models: pd.DataFrame, design: Design, pairs: int, options: AuditOptions, patients: int) -> dict[str, Any]:
+    """Whether there were models enough: standard errors, and (with pairs) the chance of finding a patient with one
+    record who is alone at risk, by true AUC."""
+    last = (
+        models[models["quantity"].isin(["se_all", "se_tail"])]
+        .sort_values("n_models")
+        .groupby("quantity", observed=True)
+        .last()
+    )
+    found: dict[str, Any] = {name: float(last.loc[name, "value"]) for name in ("se_all", "se_tail")}
+    level = discovery_level(options.fdr, patients)
+    found["power"] = (
+        {f"{t:g}": float(flip_power(t, pairs, level)) for t in options.thresholds} if design == "complementary" else {}
+    )
+    return found
+
+
+def _halves(
     confidences: NDArray[np.float32],
     member: NDArray[np.bool_],
     patient: NDArray[np.intp],
-    options: AuditOptions,
+    names: NDArray,
+    design: Design,
+    tail: float,
     seed: int,
-) -> tuple[dict[str, NDArray], dict[str, NDArray], NullCurves, NDArray[np.float32]]:
-    """Record and patient columns, null curves, and the largest null statistic of every common flip."""
-    n = confidences.shape[0] // 2
-    signs = flips.sign_flips(n, options.flips, seed)
-    uniforms = None if flips.is_exhaustive(signs) else sampling_uniforms(n, seed + 1, int(np.bincount(patient).max()))
-    by_record = {name: np.empty(patient.size) for name in RECORD_COLUMNS}
-    by_patient = {name: np.empty(int(patient.max()) + 1) for name in PATIENT_COLUMNS}
-    null_curves = NullCurves(n)
-    largest = np.full(signs.shape[1], -np.inf, dtype=np.float32)
-    for block in blocks(confidences, member, patient):
-        statistics = record_statistics(block.x, block.y)
-        v = flips.scaled_differences(block.x, block.y)
-        observed = flips.observed_statistics(v)
-        null = flips.null_statistics(v, signs)
-        p = flips.flip_p(observed, null, n)
-        if uniforms is not None:
-            small = np.flatnonzero(p < TAIL_P)
-            p[small] = record_tail_p(v[:, small], uniforms)
-        for name in RECORD_COLUMNS:
-            by_record[name][block.columns] = p if name == "p_value" else getattr(statistics, name)
-
-        maxima = flips.patient_maximum(null, block.starts, block.sizes)
-        largest = np.maximum(largest, maxima.max(axis=0))
-        null_curves.add(null, maxima, block.starts)
-        interval = patient_interval(statistics, block.starts, block.sizes, signs[:, :INTERVAL_FLIPS])
-        columns = {
-            "auc": flips.patient_maximum(statistics.auc, block.starts, block.sizes),
-            "auc_mean": np.add.reduceat(statistics.auc, block.starts) / block.sizes,
-            "auc_low": interval.low,
-            "auc_high": interval.high,
-            "auc_empirical": flips.patient_maximum(statistics.auc_empirical, block.starts, block.sizes),
-            "median_unbiased": interval.median_unbiased,
-            "p_value": patient_p(v, observed, maxima, p, block.starts, block.sizes, uniforms),
-        }
-        for name, values in columns.items():
-            by_patient[name][block.patient] = values
-    return by_record, by_patient, null_curves, largest
+) -> dict[str, float | int | None] | None:
+    """Agreement of the patients' risks by the even and by the odd pairs; None without 4 pairs."""
+    if design != "complementary" or len(confidences) < 8:
+        return None
+    found = asdict(half_agreement(confidences, member, patient, tie_breakers(names, seed), tail))
+    return {key: value if np.isfinite(value) else None for key, value in found.items()}
 
 
-def _attack(confidences: NDArray[np.float32], member: NDArray[np.bool_]) -> list[tuple[int, Roc]]:
-    """ROC of every target model that has members and non-members; none where there are too few pairs."""
-    if confidences.shape[0] // 2 < LIRA_MIN_PAIRS:
-        return []
-    return [
-        (model, roc(scores, member[model]))
-        for model, scores in lira_online(confidences, member)
-        if 0 < np.count_nonzero(member[model]) < scores.size
-    ]
+def _normality(scored: Scored) -> dict[str, Any]:
+    """Share of records that fail the normality test, and the records whose AUC is furthest from the rank AUC."""
+    p, records = scored.records["normality_p"], scored.records
+    tested = int(np.isfinite(p).sum())
+    apart = np.abs(records["auc"] - records["auc_empirical"])
+    worst = np.argsort(-apart, kind="stable")[:3]
+    return {
+        "level": NORMALITY_LEVEL,
+        "tested": tested,
+        "failed_share": float(records["not_normal"].sum() / tested) if tested else None,
+        "worst": [{name: float(records[name][i]) for name in ("auc", "auc_empirical")} for i in worst],
+    }
 
 
 def _thresholds(
-    patients: pd.DataFrame, by_patient: dict[str, NDArray], null: NullCurves, options: AuditOptions
-) -> list[dict[str, float | int]]:
+    patients: pd.DataFrame, scored: Scored, survival: pd.DataFrame, design: Design, options: AuditOptions
+) -> list[dict[str, float | int | None]]:
     thresholds = np.array(options.thresholds)
     auc, size = patients["auc"].to_numpy(), len(patients)
     counts = counts_at_or_above(auc, thresholds)
     low, high = share_interval(counts / size, size)
-    expected = size * null.share_at("patient_max", thresholds)
+    expected = size * scored.null.share_at("patient_max", thresholds)
+    curve = survival[survival["level"] == "patient_max"]
+    debiased = size * np.interp(thresholds, curve["auc"], curve["debiased"])
     significant = (patients["q_value"] <= options.fdr).to_numpy()
+    together = (patients["joint_q"] <= options.fdr).to_numpy()
+    known = design != "unknown"
     return [
         {
             "auc": float(t),
@@ -207,11 +236,16 @@ def _thresholds(
             "share": float(counts[i] / size),
             "low": float(low[i]),
             "high": float(high[i]),
-            "expected_by_chance": float(expected[i]),
-            "vulnerable": int((significant & (auc >= t)).sum()),
-            "certain": int((significant & (patients["auc_low"] >= t)).sum()),
-            "debiased": int((by_patient["median_unbiased"] >= t).sum()),
-            "by_rank": int((by_patient["auc_empirical"] >= t).sum()),
+            "expected_by_chance": float(expected[i]) if known else None,
+            "vulnerable": int((significant & (auc >= t)).sum()) if known else None,
+            "certain": int((significant & (patients["auc_low"] >= t)).sum()) if known else None,
+            "debiased": int((patients["auc_median_unbiased"] >= t).sum()),
+            "debiased_curve": float(debiased[i]) if np.isfinite(debiased[i]) else None,
+            "by_rank": int((patients["auc_empirical"] >= t).sum()),
+            "joint": int((patients["auc_joint"] >= t).sum()),
+            "joint_vulnerable": int((together & (patients["auc_joint"] >= t)).sum())
+            if patients["joint_q"].notna().all()
+            else None,
         }
         for i, t in enumerate(thresholds)
     ]
@@ -240,9 +274,12 @@ def _aligned_groups(groups: pd.DataFrame | None, records: pd.DataFrame) -> pd.Da
 
 
 def _constant_groups(groups: pd.DataFrame, patient: NDArray[np.intp]) -> dict[str, pd.Series]:
-    """Per patient, each variable that has one known value within every patient; unknown stays missing."""
+    """Per patient, each variable that has one known value within every patient; unknown stays missing. Variables of
+    several labels stay with the records."""
     constant = {}
     for variable in groups.columns:
+        if groups[variable].map(lambda value: isinstance(value, list)).any():
+            continue
         values = groups[variable].astype("category")
         known = np.flatnonzero(values.notna().to_numpy())
         codes = np.full(int(patient.max()) + 1, -1, dtype=np.intp)

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from tailrisk.audit.flips import exact, flip_p, patient_maximum
 from tailrisk.audit.records import Z95, RecordStatistics
-from tailrisk.audit.tails import TAIL_P, TIE, cumulant, maximum_p, number_of_draws, tilt
+from tailrisk.audit.tails import COINS, TAIL_P, TIE, Law, maximum_p, number_of_draws
 
 INTERVAL_FLIPS = 399
 
@@ -29,7 +29,8 @@ def patient_interval(
     sizes: NDArray[np.intp],
     signs: NDArray[np.float32],
 ) -> PatientInterval:
-    """Interval of the maximum that accounts for its selection among a patient's records; signs [n, F].
+    """Interval of the maximum that accounts for its selection among a patient's records; signs [n, F] of fair coins,
+    one for every row of the records' influence values.
 
     On the d scale, low = max_r (d_r − c SE_r) with c the 97.5 % quantile over flips of max_r Σ ε ψ_r/√Σψ_r², and
     high = max_r (d_r + 1.96 SE_r). The point estimate has the median quantile for c and only the records with
@@ -71,12 +72,13 @@ def patient_p(
     starts: NDArray[np.intp],
     sizes: NDArray[np.intp],
     uniforms: NDArray[np.float32] | None,
+    law: Law = COINS,
 ) -> NDArray[np.float64]:
     """One-sided p of each patient's largest AUC under common flips, [P].
 
     v [n, B] and observed [B] as in `flips`; null [P, F]: the patient's maximum under each flip; record_p [B]. Below
-    0.02 the tail comes from importance sampling with `uniforms`, or for a single record from its own p; None means
-    that the flips are exhaustive and their p exact.
+    0.02 the tail comes from importance sampling with `uniforms` under the law of the signs, or for a single record
+    from its own p; None means that the flips are exhaustive and their p exact.
     """
     n = v.shape[0]
     p = flip_p(patient_maximum(observed, starts, sizes), null, n)
@@ -92,13 +94,14 @@ def patient_p(
     x = np.repeat(patient_maximum(v.sum(axis=0), first, counts), counts)
     able = np.abs(v).sum(axis=0) * (1 + TIE) >= x
     owner = np.repeat(np.arange(small.size), counts)[able]
-    v, x = v[:, able], x[able]
-    t = tilt(v, x)
-    k = cumulant(t, v)
+    # The strongest record first, so that the draws do not depend on the order of a patient's records.
+    strongest = np.flatnonzero(able)[np.lexsort((-v.sum(axis=0)[able], owner))]
+    v, x = v[:, strongest], x[strongest]
+    t, k = law.tilt(v, x)
     edges = np.searchsorted(owner, np.arange(small.size + 1))
     for i, (begin, end) in enumerate(itertools.pairwise(edges)):
         drawn = uniforms[: number_of_draws(end - begin)]
-        p[small[i]] = maximum_p(v[:, begin:end], float(x[begin]), t[begin:end], k[begin:end], drawn)
+        p[small[i]] = maximum_p(v[:, begin:end], float(x[begin]), t[begin:end], k[begin:end], drawn, law)
     return p
 
 

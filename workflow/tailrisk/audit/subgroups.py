@@ -1,14 +1,20 @@
-"""Who is in the tail: representation of groups among the records with the highest AUC."""
+"""Who is in the tail: representation of groups among the records, or the patients, with the highest AUC."""
 
 import hashlib
 import zlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
+from tailrisk.audit.composition import composition, residuals
+from tailrisk.audit.permutation import Permuted, layout, permute
+from tailrisk.audit.variables import Variable, group_variable, known_part
+
+UNITS = ("record", "patient")
 COLUMNS = [
     "variable",
     "group",
@@ -25,7 +31,48 @@ COLUMNS = [
     "p_clustered",
     "p_adjusted",
     "tail_expected_clustered",
+    "unit",
+    "within",
+    "overlapping",
+    "residual_low",
+    "residual_high",
 ]
+LEAST_MOVABLE = 0.05  # share of the tail below which a permutation says nothing about the tail
+
+
+@dataclass(frozen=True)
+class SubgroupOptions:
+    """tail: share of units called the tail; permutations: of every test; within: variables in whose strata the others
+    are tested, too; unknown_as_group: variables whose unknown values are a group of their own; variables: those to
+    test, None for all."""
+
+    tail: float = 0.01
+    permutations: int = 1999
+    within: Sequence[str] = ()
+    unknown_as_group: Sequence[str] = ()
+    variables: Sequence[str] | None = None
+
+
+class SubgroupResult(NamedTuple):
+    """What `subgroup_tests` finds.
+
+    table: one row a group with COLUMNS; skipped: variable, unit, within ("" where it concerns all) and the reason;
+    alone: for each variable, the number of patients with a number of known records that no other has; movable: for each
+    test (variable, unit, within) the `share` of the tail in strata where not all labels are equal.
+    """
+
+    table: pd.DataFrame
+    skipped: list[dict[str, str]]
+    alone: dict[str, int]
+    movable: list[dict[str, Any]]
+
+
+class PermutedResiduals(NamedTuple):
+    """groups: variable, group, share, tail_expected and residual of G groups; residuals: (O* − E)/√E [B, G] of the
+    same groups when patients are permuted, each variable by itself."""
+
+    groups: pd.DataFrame
+    residuals: NDArray[np.float64]
 
 
 def tie_breakers(record: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
@@ -34,8 +81,8 @@ def tie_breakers(record: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def tail_records(d: NDArray[np.float64], ties: NDArray[np.uint64], tail: float) -> NDArray[np.intp]:
-    """Positions of the ⌊tail·N⌋ records (at least one) with the highest d, which orders where Φ(d) has reached 1;
+def tail_units(d: NDArray[np.float64], ties: NDArray[np.uint64], tail: float) -> NDArray[np.intp]:
+    """Positions of the ⌊tail·U⌋ units (at least one) with the highest d, which orders where Φ(d) has reached 1;
     equal ones by `ties`."""
     size = max(1, int(tail * d.size * (1 + 1e-12)))
     return np.lexsort((ties, -d))[:size]
@@ -46,151 +93,222 @@ def subgroup_tests(
     ties: NDArray[np.uint64],
     patient: NDArray[np.integer],
     groups: pd.DataFrame,
-    tail: float,
-    permutations: int,
+    options: SubgroupOptions,
     seed: int,
-) -> tuple[pd.DataFrame, list[dict[str, str]], dict[str, int]]:
-    """Table of groups (the `subgroups` contract), the variables that were skipped, with reasons, and for each other
-    variable the number of patients who are alone in their stratum (`Clustered`).
+) -> SubgroupResult:
+    """Representation of the groups of every variable in the tail of records and in the tail of patients.
 
-    d, ties, patient [N]; groups: N rows, one column a variable, missing = unknown (dropped for that variable, also
-    before the tail is taken). As published: expected = share × tail size, residual = (O − E)/√E, χ² of the tail
-    against all known records. Valid when patients have several records: p_clustered and tail_expected_clustered
-    (`clustered_test`), the p Holm-adjusted over the variables as p_adjusted.
+    d, ties, patient [N]: order of the records, which breaks ties, and number of the patient; groups: N rows, one column
+    a variable, missing = unknown (dropped for that variable, also before the tail is taken, unless it is to be a
+    group), lists of strings where groups overlap. The tail of patients is that of their maxima, for variables that do
+    not differ within a patient.
+
+    As published: expected = share × tail size, residual = (O − E)/√E, χ² of the tail against all (not for overlapping
+    groups, where dof is 0). Valid when patients have several records: p_clustered, tail_expected_clustered and the
+    2.5 and 97.5 % quantiles of each residual, by permutation of whole patients within equal numbers of records
+    (`permute`) and, where `within` names a variable, within equal values of it. p_adjusted: Holm over the variables of
+    one unit and one `within`. Raises UserError for columns that mix lists and single values.
     """
-    parts: list[pd.DataFrame] = []
-    skipped: list[dict[str, str]] = []
-    alone: dict[str, int] = {}
-    # Random permutations must not meet the records in the order of the file.
-    order = np.lexsort((ties, patient))
-    d, ties, patient, groups = d[order], ties[order], patient[order], groups.iloc[order]
-    for variable in groups.columns:
-        values = groups[variable]
-        known = np.flatnonzero(values.notna().to_numpy())
-        labels, names = pd.factorize(values.iloc[known].astype(str), sort=True)
-        if len(names) < 2:
-            reason = "only one known group" if len(names) else "no known values"
-            skipped.append({"variable": str(variable), "reason": reason})
+    d, ties, patient, groups = _in_order(d, ties, patient, groups)
+    every = {str(name): group_variable(groups[name], name in options.unknown_as_group) for name in groups.columns}
+    absent = "no variable of this dataset: others cannot be tested within it"
+    skipped = [_skip("", name, "", absent) for name in options.within if name not in every]
+    tested, by_patient = [], []
+    for name, variable in every.items():
+        if options.variables is not None and name not in options.variables:
             continue
-        labels = labels.astype(np.intp)
-        chosen = tail_records(d[known], ties[known], tail)
-        part = _published(labels, np.asarray(names), chosen)
-        part.insert(0, "variable", str(variable))
-        rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(str(variable).encode())]))
-        clustered = clustered_test(labels, patient[known], chosen, permutations, rng)
-        part["p_clustered"] = clustered.p_value
-        part["tail_expected_clustered"] = clustered.expected
-        alone[str(variable)] = clustered.alone
-        parts.append(part)
-    if not parts:
-        return pd.DataFrame(columns=COLUMNS), skipped, alone
-    adjusted = holm(np.array([part["p_clustered"].iloc[0] for part in parts]))
-    for part, p in zip(parts, adjusted, strict=True):
-        part["p_adjusted"] = p
-    return pd.concat(parts, ignore_index=True)[COLUMNS], skipped, alone
+        if reason := _nothing_to_compare(_filled(variable)):
+            skipped.append(_skip("", name, "", reason))
+            continue
+        tested.append(name)
+        if _differs(variable, patient):
+            skipped.append(_skip("patient", name, "", "differs between records of one patient"))
+        else:
+            by_patient.append(name)
+
+    families: list[dict[str, Any]] = []
+    alone: dict[str, int] = {}
+    movable: list[dict[str, Any]] = []
+    for within in ("", *(name for name in options.within if name in every)):
+        for unit, names in zip(UNITS, (tested, by_patient), strict=True):
+            parts: list[dict[str, Any]] = []
+            for name in names:
+                if name == within:
+                    continue
+                units = _UNITS[unit](d, ties, patient, every[name], every.get(within))
+                if reason := _nothing_to_compare(units.pattern):
+                    skipped.append(_skip(unit, name, within, f"{reason} where '{within}' is known"))
+                    continue
+                test = _test(units, every[name], options, _generator(seed, unit, name, within))
+                if within and test.permuted.movable < LEAST_MOVABLE:
+                    reason = f"hardly varies among patients with equal '{within}': only {test.permuted.movable:.1%} of "
+                    skipped.append(_skip(unit, name, within, reason + "the tail could change places"))
+                    continue
+                movable.append({"variable": name, "unit": unit, "within": within, "share": test.permuted.movable})
+                if (unit, within) == ("record", ""):
+                    alone[name] = test.alone
+                parts.append(test.columns | {"variable": name, "unit": unit, "within": within})
+            families += _adjusted(parts)
+    return SubgroupResult(_table(families, COLUMNS), skipped, alone, movable)
 
 
-def _published(labels: NDArray[np.intp], names: NDArray, chosen: NDArray[np.intp]) -> pd.DataFrame:
-    n = np.bincount(labels, minlength=names.size)
-    share = n / labels.size
-    tail_n = np.bincount(labels[chosen], minlength=names.size)
-    expected = share * chosen.size
-    statistic = float(((tail_n - expected) ** 2 / expected).sum())
-    return pd.DataFrame(
-        {
-            "group": names,
-            "n": n,
-            "share": share,
-            "tail_n": tail_n,
-            "tail_expected": expected,
-            "tail_share": tail_n / chosen.size,
-            "relative_change": (tail_n - expected) / expected,
-            "residual": (tail_n - expected) / np.sqrt(expected),
-            "statistic": statistic,
-            "dof": names.size - 1,
-            "p_value": float(chi2.sf(statistic, names.size - 1)),
-        }
-    )
+def permuted_residuals(
+    d: NDArray[np.float64],
+    ties: NDArray[np.uint64],
+    patient: NDArray[np.integer],
+    groups: pd.DataFrame,
+    options: SubgroupOptions,
+    seed: int,
+) -> PermutedResiduals:
+    """Residuals of all groups in the tail of records, observed and under permutations of patients within equal numbers
+    of records: what a relation between residual and share looks like by its mechanical part alone.
+
+    Arguments and draws as in `subgroup_tests`, which gives the same observed residuals.
+    """
+    d, ties, patient, groups = _in_order(d, ties, patient, groups)
+    parts: list[dict[str, Any]] = []
+    drawn = [np.empty((options.permutations, 0))]
+    for name in map(str, groups.columns):
+        variable = group_variable(groups[name], name in options.unknown_as_group)
+        if _nothing_to_compare(_filled(variable)):
+            continue
+        units = _record_units(d, ties, patient, variable, None)
+        test = _test(units, variable, options, _generator(seed, "record", name, ""))
+        parts.append(test.columns | {"variable": name})
+        drawn.append(residuals(test.permuted.counts, test.columns["tail_expected"]))
+    table = _table(parts, ["variable", "group", "share", "tail_expected", "residual"])
+    return PermutedResiduals(table, np.concatenate(drawn, axis=1))
 
 
-class Clustered(NamedTuple):
-    """p-value of the tail's composition, expected records of each group in the tail, and the number of patients with
-    a number of records that no other has: their labels cannot move to anybody else."""
+def _table(parts: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    frames = [pd.DataFrame({name: part[name] for name in columns}) for part in parts]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
-    p_value: float
-    expected: NDArray[np.float64]
+
+def _in_order(
+    d: NDArray[np.float64], ties: NDArray[np.uint64], patient: NDArray[np.integer], groups: pd.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.uint64], NDArray[np.integer], pd.DataFrame]:
+    """The records by patient and tie: random permutations must not meet them in the order of the file."""
+    order = np.lexsort((ties, patient))
+    return d[order], ties[order], patient[order], groups.iloc[order]
+
+
+def _skip(unit: str, variable: str, within: str, reason: str) -> dict[str, str]:
+    return {"variable": variable, "unit": unit, "within": within, "reason": reason}
+
+
+def _generator(seed: int, *test: str) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, zlib.crc32("\0".join(test).encode())]))
+
+
+def _nothing_to_compare(pattern: NDArray[np.intp]) -> str:
+    """Why a variable with these pattern numbers (−1: unknown) cannot be tested; empty where it can."""
+    known = pattern[pattern >= 0]
+    if not known.size:
+        return "no known values"
+    return "" if (known != known[0]).any() else "only one known group"
+
+
+def _filled(variable: Variable) -> NDArray[np.intp]:
+    return np.where(variable.pattern < 0, variable.unknown, variable.pattern)
+
+
+class _Units(NamedTuple):
+    """Units [U] with known values: order, ties, the patient whose labels move, the cell they stay in, and pattern."""
+
+    d: NDArray[np.float64]
+    ties: NDArray[np.uint64]
+    patient: NDArray[np.integer]
+    cell: NDArray[np.intp]
+    pattern: NDArray[np.intp]
+
+
+def _record_units(
+    d: NDArray[np.float64],
+    ties: NDArray[np.uint64],
+    patient: NDArray[np.integer],
+    variable: Variable,
+    other: Variable | None,
+) -> _Units:
+    pattern = _filled(variable)
+    cell = np.zeros_like(pattern) if other is None else _filled(other)
+    known = np.flatnonzero((pattern >= 0) & (cell >= 0))
+    return _Units(d[known], ties[known], patient[known], cell[known], pattern[known])
+
+
+def _patient_units(
+    d: NDArray[np.float64],
+    ties: NDArray[np.uint64],
+    patient: NDArray[np.integer],
+    variable: Variable,
+    other: Variable | None,
+) -> _Units:
+    """Patients with any known value; their cell is the number of their records and the other variable's values."""
+    start = np.flatnonzero(np.r_[True, np.diff(patient) != 0])
+    pattern = np.maximum.reduceat(variable.pattern, start)
+    pattern[pattern < 0] = variable.unknown
+    values = np.zeros_like(variable.pattern) if other is None else _filled(other)
+    known = np.flatnonzero((pattern >= 0) & (np.maximum.reduceat(values, start) >= 0))
+    # A minimum of ties would favour patients with many records.
+    fair = np.bitwise_xor.reduceat(ties, start)
+    stratum = layout(patient, values).stratum
+    return _Units(np.maximum.reduceat(d, start)[known], fair[known], known, stratum[known], pattern[known])
+
+
+_UNITS = dict(zip(UNITS, (_record_units, _patient_units), strict=True))
+
+
+def _differs(variable: Variable, patient: NDArray[np.integer]) -> bool:
+    """Whether any patient, in rising order, has records with different known values."""
+    known = np.flatnonzero(variable.pattern >= 0)
+    pattern, patient = variable.pattern[known], patient[known]
+    return bool(((pattern[1:] != pattern[:-1]) & (patient[1:] == patient[:-1])).any())
+
+
+class _Test(NamedTuple):
+    """One variable's columns of the table, and what `permute` gave."""
+
+    columns: dict[str, Any]
+    permuted: Permuted
     alone: int
 
 
-def clustered_test(
-    labels: NDArray[np.intp],
-    patient: NDArray[np.integer],
-    chosen: NDArray[np.intp],
-    permutations: int,
-    rng: np.random.Generator,
-) -> Clustered:
-    """Permutation test of the tail's composition that moves the labels of whole patients.
-
-    labels, patient [N]: group number and patient of each record; chosen: positions of the tail. Label vectors move
-    between patients with equal numbers of records, so that neither repeated records nor a number of records that
-    differs by group can pass for an effect of the group; and labels change places within each vector, so that a
-    variable that differs between a patient's records in a fixed order (frontal, lateral) is seen, too. With
-    E_g = Σ_strata tail_s · share_{g|s} the statistic is X² = Σ (O − E)²/E, and
-    p = (1 + #{X² permuted ≥ observed})/(permutations + 1).
-    """
-    groups = int(labels.max()) + 1
-    order = np.argsort(patient, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(patient[order]) != 0])
-    sizes = np.diff(np.append(starts, labels.size))
-    in_tail = np.zeros(labels.size, dtype=bool)
-    in_tail[chosen] = True
-    in_tail, labels = in_tail[order], labels[order]
-
-    observed = np.bincount(labels[in_tail], minlength=groups)
-    expected = np.zeros(groups)
-    permuted = np.zeros((permutations, groups))
-    for size in np.unique(sizes):
-        rows = starts[sizes == size][:, None] + np.arange(size)  # [patients of this stratum, records]
-        tail = in_tail[rows]
-        if not tail.any():
-            continue
-        vectors = labels[rows]
-        counts = np.bincount(vectors.ravel(), minlength=groups)
-        expected += tail.sum() * counts / counts.sum()
-        if size == 1:
-            permuted += rng.multivariate_hypergeometric(counts, int(tail.sum()), permutations, method="marginals")
-        else:
-            permuted += _permuted_counts(vectors, tail, groups, permutations, rng)
-    used = expected > 0
-    statistic = ((permuted[:, used] - expected[used]) ** 2 / expected[used]).sum(axis=1)
-    limit = ((observed[used] - expected[used]) ** 2 / expected[used]).sum() * (1 - 1e-9)
-    p = float((1 + np.count_nonzero(statistic >= limit)) / (permutations + 1))
-    return Clustered(p, expected, int(np.count_nonzero(np.bincount(sizes) == 1)))
+def _test(units: _Units, variable: Variable, options: SubgroupOptions, rng: np.random.Generator) -> _Test:
+    pattern, groups, names = known_part(variable, units.pattern)
+    in_tail = np.zeros(pattern.size, dtype=bool)
+    in_tail[tail_units(units.d, units.ties, options.tail)] = True
+    places = layout(units.patient, units.cell)
+    permuted = permute(pattern, groups, in_tail, places, options.permutations, rng)
+    columns = composition(
+        names,
+        np.bincount(pattern, minlength=groups.shape[0]) @ groups,
+        np.bincount(pattern[in_tail], minlength=groups.shape[0]) @ groups,
+        pattern.size,
+        int(in_tail.sum()),
+        variable.overlapping,
+    )
+    drawn = residuals(permuted.counts, columns["tail_expected"])
+    columns |= {
+        "p_clustered": _permutation_p(columns["tail_n"], permuted),
+        "tail_expected_clustered": permuted.expected,
+        "residual_low": np.quantile(drawn, 0.025, axis=0, method="lower"),
+        "residual_high": np.quantile(drawn, 0.975, axis=0, method="higher"),
+    }
+    return _Test(columns, permuted, int(np.count_nonzero(np.bincount(places.stratum) == 1)))
 
 
-def _permuted_counts(
-    vectors: NDArray[np.intp],
-    tail: NDArray[np.bool_],
-    groups: int,
-    permutations: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Tail records per group [permutations, groups] of one stratum; vectors, tail [patients, records each].
+def _permutation_p(observed: NDArray[np.integer], permuted: Permuted) -> float:
+    """p = (1 + #{X² permuted ≥ observed})/(B + 1) with X² = Σ (O − E)²/E over the groups that can be in the tail."""
+    used = permuted.expected > 0
+    expected = permuted.expected[used]
+    statistic = ((permuted.counts[:, used] - expected) ** 2 / expected).sum(axis=1)
+    limit = ((observed[used] - expected) ** 2 / expected).sum() * (1 - 1e-9)
+    return float((1 + np.count_nonzero(statistic >= limit)) / (statistic.size + 1))
 
-    Only the patients with tail records need a label vector, so each permutation draws that many, in order and
-    without replacement.
-    """
-    holders, position = np.nonzero(tail)
-    holder_number = np.unique(holders, return_inverse=True)[1]
-    needed = int(holder_number.max()) + 1
-    varies = bool((vectors != vectors[:, :1]).any())
-    result = np.empty((permutations, groups), dtype=np.int64)
-    for i in range(permutations):
-        moved = vectors[rng.choice(len(vectors), needed, replace=False)]
-        if varies:
-            moved = rng.permuted(moved, axis=1)
-        result[i] = np.bincount(moved[holder_number, position], minlength=groups)
-    return result
+
+def _adjusted(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    adjusted = holm(np.array([part["p_clustered"] for part in parts]))
+    return [part | {"p_adjusted": p} for part, p in zip(parts, adjusted, strict=True)]
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

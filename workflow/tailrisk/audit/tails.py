@@ -1,5 +1,8 @@
 """Small flip p-values, which no affordable number of random flips resolves."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr
@@ -72,7 +75,37 @@ def saddlepoint_p(v: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(p, smallest_p(n), 1.0)
 
 
-def record_tail_p(v: NDArray[np.float64], uniforms: NDArray[np.float32]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Law:
+    """A distribution of signs ε under the null, as the functions here need it; v [n, B] or [n, R], x and t per column.
+
+    tilt(v, x): t̂ ≥ 0 with K′(t̂) = x, to good accuracy, and K(t̂) = log E exp(t̂ Σ ε v); saddlepoint(v): P(Σ ε v ≥ Σ v);
+    draw(v, t, column, uniforms): whether ε = 1, [draws, n], under the law tilted by t of the column that a draw is for;
+    smallest(n): the chance of the observed labelling itself.
+    """
+
+    tilt: Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    saddlepoint: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    draw: Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp], NDArray[np.float32]], NDArray[np.bool_]]
+    smallest: Callable[[int], float]
+
+
+def _coin_tilt(v: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    t = tilt(v, x)
+    return t, cumulant(t, v)
+
+
+def _coin_draw(
+    v: NDArray[np.float64], t: NDArray[np.float64], column: NDArray[np.intp], uniforms: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    up = expit(2 * t * v).astype(np.float32).T
+    return uniforms < up[column]
+
+
+COINS = Law(tilt=_coin_tilt, saddlepoint=saddlepoint_p, draw=_coin_draw, smallest=smallest_p)
+
+
+def record_tail_p(v: NDArray[np.float64], uniforms: NDArray[np.float32], law: Law = COINS) -> NDArray[np.float64]:
     """P(Σ ε v ≥ Σ v) per record [B]; v [n, B] with Σv well above 0, uniforms as for `maximum_p`.
 
     By the saddlepoint where it is valid; with 16 pairs or fewer, or where more than a tenth of a record's |v| equal
@@ -83,13 +116,12 @@ def record_tail_p(v: NDArray[np.float64], uniforms: NDArray[np.float32]) -> NDAr
     tied = (np.diff(size, axis=0) <= 1e-6 * size[-1]).mean(axis=0)
     smooth = (tied <= _TIED_SHARE) & (len(v) >= _SADDLEPOINT_PAIRS)
     p = np.empty(v.shape[1])
-    p[smooth] = saddlepoint_p(v[:, smooth])
+    p[smooth] = law.saddlepoint(v[:, smooth])
     discrete = np.flatnonzero(~smooth)
     x = v[:, discrete].sum(axis=0)
-    t = tilt(v[:, discrete], x)
-    k = cumulant(t, v[:, discrete])
+    t, k = law.tilt(v[:, discrete], x)
     for i, record in enumerate(discrete):
-        p[record] = maximum_p(v[:, [record]], float(x[i]), t[[i]], k[[i]], uniforms[: number_of_draws(1)])
+        p[record] = maximum_p(v[:, [record]], float(x[i]), t[[i]], k[[i]], uniforms[: number_of_draws(1)], law)
     return p
 
 
@@ -109,13 +141,14 @@ def maximum_p(
     t: NDArray[np.float64],
     k: NDArray[np.float64],
     uniforms: NDArray[np.float32],
+    law: Law = COINS,
 ) -> float:
     """P(max_r Σ ε v_r ≥ x) for one patient by importance sampling.
 
-    v [n, R]: scaled differences of the R records that can reach x; t [R]: t̂_r of `tilt` at x; k [R]: K_r(t̂_r);
+    v [n, R]: scaled differences of the R records that can reach x; t [R]: t̂_r of the law's tilt at x; k [R]: K_r(t̂_r);
     uniforms [draws, n]. Flips come from the mixture Σ_r π_r P_r with π_r ∝ exp(K_r − t̂_r x), in fixed shares of the
-    draws, and P_r(ε_k = 1) = 1/(1 + exp(−2 t̂_r v_kr)); the weight of a draw with sums S_q is
-    1/Σ_q π_q exp(t̂_q S_q − K_q). Relative error 4–8 % at every p.
+    draws, where P_r is the law tilted by t̂_r v_r: for coins P_r(ε_k = 1) = 1/(1 + exp(−2 t̂_r v_kr)). The weight of a
+    draw with sums S_q is 1/Σ_q π_q exp(t̂_q S_q − K_q). Relative error 4–8 % at every p.
     """
     draws, records = len(uniforms), v.shape[1]
     log_share = k - t * x
@@ -123,17 +156,16 @@ def maximum_p(
     log_share -= np.log(np.exp(log_share).sum())
     bounds = np.cumsum(np.exp(log_share))[:-1]
     drawn_for = np.searchsorted(bounds, (np.arange(draws) + 0.5) / draws)
-    up = expit(2 * t * v).astype(np.float32).T
     rounded = exact(v)
     reach = rounded.sum(axis=0, dtype=np.float64)
     total = 0.0
     rows = max(1, _CELLS // records)
     for start in range(0, draws, rows):
         part = slice(start, start + rows)
-        plus = (uniforms[part] < up[drawn_for[part]]).astype(np.float32)
+        plus = law.draw(v, t, drawn_for[part], uniforms[part]).astype(np.float32)
         sums = 2 * (plus @ rounded).astype(np.float64) - reach
         hits = sums[sums.max(axis=1) >= x - tolerance(len(v))]
         log_ratio = hits * t - k + log_share
         largest = log_ratio.max(axis=1, initial=-np.inf)
         total += float((np.exp(-largest) / np.exp(log_ratio - largest[:, None]).sum(axis=1)).sum())
-    return float(np.clip(total / draws, smallest_p(len(v)), 1.0))
+    return float(np.clip(total / draws, law.smallest(len(v)), 1.0))

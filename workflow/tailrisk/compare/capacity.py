@@ -7,28 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from tailrisk.errors import UserError
-from tailrisk.tables import metadata, read_json, read_table, write_table
+from tailrisk.tables import SCHEMAS, metadata, read_json, read_table, write_table
 
-COLUMNS = (
-    "experiment",
-    "model",
-    "capacity",
-    "metric",
-    "performance",
-    "performance_sd",
-    "threshold",
-    "patients",
-    "n",
-    "share",
-    "low",
-    "high",
-    "expected_by_chance",
-    "vulnerable",
-    "certain",
-    "debiased",
-)
+COLUMNS = tuple(SCHEMAS["capacity"].names)
+PAIRED = ("still_vulnerable", "newly_vulnerable", "no_longer_vulnerable")
 
 
 def mean_performance(performance: pd.DataFrame, split: str = "test") -> tuple[str, float, float]:
@@ -48,11 +33,16 @@ def capacity_table(audits: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per experiment and AUC threshold, sorted by capacity and threshold, with the columns COLUMNS.
 
     audits: mappings with `experiment`, `model` (names), `capacity` (trainable parameters), `summary` (the audit's
-    summary) and `performance` (table). `patients`, `expected_by_chance`, `vulnerable`, `certain` and `debiased` count
-    patients out of `n`; `share`, `low`, `high` are the share with AUC ≥ threshold and its 95 % interval.
+    summary), `patients` and `performance` (tables). `patients`, `expected_by_chance`, `vulnerable`, `certain` and
+    `debiased` count patients out of `n`; `share`, `low`, `high` are the share with AUC ≥ threshold and its 95 %
+    interval. On the same patients, against the next smaller model: `still_vulnerable` of its vulnerable patients are
+    so in this one, `newly_vulnerable` in this one alone, `no_longer_vulnerable` in the smaller one alone; `mcnemar_p`
+    is McNemar's exact p, two-sided, that as many patients come as go. All four are NaN for the smallest model.
+    UserError where the audits are of different patients.
     """
     rows = []
-    for audit in audits:
+    before = None
+    for audit in sorted(audits, key=lambda audit: (int(audit["capacity"]), audit["experiment"])):
         metric, mean, sd = mean_performance(audit["performance"])
         for threshold in audit["summary"]["thresholds"]:
             rows.append(
@@ -66,10 +56,32 @@ def capacity_table(audits: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                     "n": audit["summary"]["patients"],
                     "threshold": threshold["auc"],
                     **{key: value for key, value in threshold.items() if key in COLUMNS},
+                    **(_changes(before, audit, threshold["auc"]) if before else {}),
                 }
             )
+        before = audit
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values(["capacity", "experiment", "threshold"], ignore_index=True)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], threshold: float) -> dict[str, int | float]:
+    """Who is vulnerable at the threshold in two audits of the same patients."""
+    was, is_ = (_vulnerable(audit, threshold) for audit in (before, now))
+    others = was.index.symmetric_difference(is_.index)
+    if len(others):
+        raise UserError(
+            f"the audits of '{before['experiment']}' and '{now['experiment']}' are not of the same patients "
+            f"({len(others):,} are in one of them alone): delete both and run again"
+        )
+    is_ = is_.loc[was.index]
+    new, gone = int((is_ & ~was).sum()), int((was & ~is_).sum())
+    p = binomtest(new, new + gone).pvalue if new + gone else 1.0
+    return dict(zip(PAIRED, (int((was & is_).sum()), new, gone), strict=True)) | {"mcnemar_p": float(p)}
+
+
+def _vulnerable(audit: Mapping[str, Any], threshold: float) -> pd.Series:
+    patients = audit["patients"].set_index("patient")
+    return (patients["q_value"] <= audit["summary"]["fdr"]) & (patients["auc"] >= threshold)
 
 
 def write_capacity(audits: Mapping[str, Path], performances: Mapping[str, Path], table: Path) -> None:
@@ -85,6 +97,7 @@ def write_capacity(audits: Mapping[str, Path], performances: Mapping[str, Path],
                 "model": experiment.split(".")[2],
                 "capacity": metadata(performances[experiment], "performance")["capacity"],
                 "summary": read_json(folder / "summary.json"),
+                "patients": read_table(folder / "patients.parquet", "audit_patients", ["patient", "auc", "q_value"]),
                 "performance": read_table(performances[experiment], "performance"),
             }
             for experiment, folder in audits.items()

@@ -10,7 +10,7 @@ from tailrisk.config.architectures import AnyModel
 from tailrisk.config.base import suggestion
 from tailrisk.config.queries import AnyQuery
 from tailrisk.config.sources import AnySource
-from tailrisk.config.study import Study
+from tailrisk.config.study import ENTRY_TAGS, Study
 from tailrisk.errors import UserError
 
 
@@ -19,7 +19,7 @@ def _tags(union: Any, key: str) -> set[str]:
     return {get_args(model.model_fields[key].annotation)[0] for model in get_args(get_args(union)[0])}
 
 
-TAGS = _tags(AnyModel, "architecture") | _tags(AnySource, "source") | _tags(AnyQuery, "kind")
+TAGS = _tags(AnyModel, "architecture") | _tags(AnySource, "source") | _tags(AnyQuery, "kind") | ENTRY_TAGS
 """Pydantic puts these into the place of a fault, where they are no keys of the configuration."""
 
 

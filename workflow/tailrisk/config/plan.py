@@ -8,10 +8,21 @@ from tailrisk.config.base import canonical
 from tailrisk.config.fingerprint import files_hash, fingerprint
 from tailrisk.config.load import parse
 from tailrisk.config.sources import AnySource
-from tailrisk.config.study import Experiment, Study, access_comparisons, chunks, comparisons, experiments
+from tailrisk.config.study import (
+    Experiment,
+    Study,
+    access_comparisons,
+    chunks,
+    comparisons,
+    experiments,
+    group_comparison,
+    stability_comparisons,
+)
 from tailrisk.errors import UserError
 
-AUDIT_TABLES = ("records", "patients", "survival", "aggregate", "subgroups")
+AUDIT_TABLES = ("records", "patients", "survival", "aggregate", "subgroups", "models")
+GIVEN_QUERY = "given"
+"""Name of the query of a confidence table from elsewhere: how its models were asked is not known here."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +51,50 @@ class Plan:
         """Experiments whose queries are compared."""
         return access_comparisons(self.study)
 
-    def for_each_query(self, pattern: str) -> list[str]:
-        """`pattern` filled in for every experiment and query."""
+    @cached_property
+    def stability(self) -> dict[str, list[str]]:
+        """Datasets that several experiments are about, with these experiments."""
+        return stability_comparisons(self.study)
+
+    @cached_property
+    def grouped(self) -> list[str]:
+        """The experiments, one of each dataset, whose groups are compared."""
+        return group_comparison(self.study)
+
+    def first_audits(self, names: list[str], *files: str) -> list[str]:
+        """Paths of files of the audits of experiments under their first query."""
+        return [f"results/audit/{name}/{self.experiments[name].queries[0]}/{file}" for name in names for file in files]
+
+    def named(self, option: str, names: list[str], pattern: str) -> list[str]:
+        """Command-line options `--option NAME=PATH`, the pattern filled in with an experiment, its first query and its
+        dataset."""
         return [
-            pattern.format(experiment=experiment.name, query=query)
-            for experiment in self.experiments.values()
-            for query in experiment.queries
+            f"--{option} {name}=" + pattern.format(experiment=name, query=one.queries[0], dataset=one.dataset)
+            for name, one in ((name, self.experiments[name]) for name in names)
         ]
+
+    def for_each_query(self, pattern: str) -> list[str]:
+        """`pattern` filled in for every experiment, given tables included, and query."""
+        asked = {experiment.name: experiment.queries for experiment in self.experiments.values()}
+        asked |= {name: [GIVEN_QUERY] for name in self.study.given}
+        return [pattern.format(experiment=name, query=query) for name, queries in asked.items() for query in queries]
+
+    def described(self, experiment: str) -> str:
+        """Folder with records.parquet and groups.parquet of an experiment."""
+        if experiment in self.study.given:
+            return f"results/given/{experiment}"
+        return f"results/datasets/{self.experiment(experiment).dataset}"
+
+    def pairing(self, experiment: str) -> str:
+        """How the members of an experiment were drawn."""
+        given = self.study.given.get(experiment)
+        return given.pairing if given else "complementary"
+
+    def given(self, name: str) -> str:
+        """What decides an experiment that was given as a table, as canonical JSON; UserError where there is none."""
+        if name not in self.study.given:
+            raise UserError(f"the configuration has no experiment '{name}'")
+        return canonical(self.study.given[name].model_dump(mode="json", exclude={"title", "pairing"}))
 
     def comparison_queries(self, comparison: str) -> list[str]:
         """Queries of a capacity comparison: those of its entry."""
@@ -94,10 +142,10 @@ class Plan:
         stated = {name: s for name, s in self.study.datasets.items() if getattr(s, "url", None)}
         return canonical({name: s.model_dump(include={"url", "sha256", "path"}) for name, s in stated.items()})
 
-    def source_code(self, dataset: str) -> str:
-        """Fingerprint of the code that decides a prepared dataset; how tables are written does not."""
+    def source_code(self, dataset: str, stage: str) -> str:
+        """Fingerprint of the code that reads a dataset, for the stage "prepare" or "groups"."""
         source = self.dataset(dataset).source
-        return fingerprint("tailrisk.datasets.prepare", f"tailrisk.datasets.{source}", within="tailrisk.datasets")
+        return fingerprint(f"tailrisk.datasets.{stage}", f"tailrisk.datasets.{source}", within="tailrisk.datasets")
 
     @cached_property
     def audit_options(self) -> str:

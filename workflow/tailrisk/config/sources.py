@@ -4,10 +4,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tailrisk.config.base import Strict
+from tailrisk.config.base import Strict, suggestion
 
 RESERVED = {"record", "patient", "control", "n_records", "p_value", "q_value"}
-RESERVED |= {"auc", "auc_mean", "auc_low", "auc_high"}
+RESERVED |= {"auc", "auc_mean", "auc_low", "auc_high", "auc_median_unbiased", "auc_empirical"}
+RESERVED |= {"auc_joint", "joint_low", "joint_high", "joint_p", "joint_q"}
 """Columns of the audit's tables, which group variables stand beside."""
 
 
@@ -125,6 +126,9 @@ class Table(Source):
     numeric: list[str] = Field([], description="Numeric feature columns; standardised.")
     categorical: list[str] = Field([], description="Categorical feature columns; one indicator per level.")
     groups: list[str] = Field([], description="Columns that describe subgroups; never features by themselves.")
+    separators: dict[str, str] = Field(
+        {}, description="Group columns that hold several labels in one value, with what stands between the labels."
+    )
     split: str | None = Field(
         None, description="Column with audit, validation or test for every row, in place of the drawn split."
     )
@@ -145,6 +149,13 @@ class Table(Source):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"the {kind} column '{twice[0]}' is listed twice")
+        for name, separator in self.separators.items():
+            if name not in self.groups:
+                raise ValueError(
+                    f"separators: '{name}' is not one of the group columns; {suggestion(name, self.groups)}"
+                )
+            if not separator:
+                raise ValueError(f"separators: what stands between the labels of '{name}' cannot be empty")
         reserved = sorted(RESERVED.intersection(self.groups))
         if reserved:
             raise ValueError(f"a group column cannot be called '{reserved[0]}', a column of the audit's own: rename it")

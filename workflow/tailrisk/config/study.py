@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tailrisk.config.architectures import AnyModel, Custom
 from tailrisk.config.base import Name, Strict, canonical, suggestion
@@ -39,6 +39,45 @@ class Entry(Strict):
         multiple_of=2,
         description="Target models of this entry, in place of the study's n_models.",
     )
+    seed: int | None = Field(
+        None, ge=0, description="Seed of this entry, in place of the study's: other halves, other initial weights."
+    )
+
+
+Pairing = Literal["complementary", "balanced", "independent", "unknown"]
+
+
+class Tables(Strict):
+    """A confidence table from elsewhere, with who its records belong to."""
+
+    confidences: str = Field(
+        description="Parquet or CSV table with the columns model, row, member and confidence, one line per target "
+        "model and record; `loss` (−log p of the true label) is optional."
+    )
+    records: str = Field(description="Parquet or CSV table with the columns row, record and patient.")
+    groups: str | None = Field(
+        None, description="Parquet or CSV table with the column record and one column a group variable."
+    )
+
+
+class Given(Tables):
+    """An entry of `experiments` that audits a confidence table from elsewhere: no training, all that follows it."""
+
+    pairing: Pairing = Field(
+        description="How members were drawn: `complementary` (models 2k and 2k + 1 have complementary members), "
+        "`balanced` (every patient is a member of exactly half of the models), `independent` (a fair coin for each "
+        "patient and model) or `unknown` (no p-values)."
+    )
+    title: str | None = Field(None, description="Name in the report.")
+
+
+def _kind(entry: Any) -> str:
+    keys = set(entry) if isinstance(entry, dict) else set(type(entry).model_fields)
+    return "given" if keys & (set(Given.model_fields) - {"title"}) else "trained"
+
+
+AnyEntry = Annotated[Annotated[Entry, Tag("trained")] | Annotated[Given, Tag("given")], Discriminator(_kind)]
+ENTRY_TAGS = {"trained", "given"}
 
 
 class Audit(Strict):
@@ -48,6 +87,11 @@ class Audit(Strict):
     fdr: float = Field(0.05, gt=0, lt=1, description="False discovery rate under which a patient counts as vulnerable.")
     thresholds: list[Threshold] = Field(
         [0.8, 0.9, 0.95, 0.99], min_length=1, description="AUCs at which patients are counted, rising."
+    )
+    joint: Literal["equal", "linear"] = Field(
+        "equal",
+        description="How the joint attack weighs a patient's records: equally, or by a linear rule that is learned on "
+        "other pairs (which has no p-value and no interval).",
     )
 
     @model_validator(mode="after")
@@ -66,6 +110,15 @@ class Subgroups(Strict):
         None,
         description="Group variables to test; null tests all. A dataset without one of them leaves it out.",
     )
+    within: list[str] = Field(
+        ["label"],
+        description="Variables within whose values all others are tested once more, as a group's risk may be that of "
+        "its labels; a dataset without one of them leaves it out.",
+    )
+    unknown_as_group: list[str] = Field(
+        [],
+        description="Variables whose missing values are a group, `unknown`; others leave such records out.",
+    )
 
 
 class Comparisons(Strict):
@@ -76,6 +129,14 @@ class Comparisons(Strict):
     )
     access: bool = Field(
         True, description="Compare the queries of an experiment on the same patients, where there are several."
+    )
+    stability: bool = Field(
+        True, description="Ask whether experiments on the same dataset find the same patients, where there are several."
+    )
+    groups: bool = Field(
+        True,
+        description="Compare the residuals of all groups with their shares, over one experiment of each dataset, the "
+        "first.",
     )
 
 
@@ -113,9 +174,12 @@ class Study(Strict):
     max_failed_pairs: int = Field(
         2, ge=0, description="Pairs that may be lost to failed models before an experiment stops."
     )
-    datasets: dict[Name, AnySource] = Field(min_length=1, description="Datasets by name.")
-    models: dict[Name, AnyModel] = Field(min_length=1, description="Architectures with their sizes, by name.")
-    experiments: dict[Name, Entry] = Field(min_length=1, description="What is trained on what, and how.")
+    datasets: dict[Name, AnySource] = Field({}, description="Datasets by name.")
+    models: dict[Name, AnyModel] = Field({}, description="Architectures with their sizes, by name.")
+    experiments: dict[Name, AnyEntry] = Field(
+        min_length=1,
+        description="What is trained on what, and how (see Entry), or a confidence table from elsewhere (see Given).",
+    )
     queries: dict[Name, AnyQuery] = Field(
         {"clean": Clean(kind="clean")}, min_length=1, description="How the attacker asks a model, by name."
     )
@@ -129,7 +193,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Study":
-        for name, entry in self.experiments.items():
+        for name, entry in self.trained.items():
             for kind, used, known in (
                 ("dataset", listed(entry.datasets), self.datasets),
                 ("model", listed(entry.models), self.models),
@@ -137,7 +201,8 @@ class Study(Strict):
             ):
                 for item in used:
                     if item not in known:
-                        raise ValueError(f"experiments.{name}: no {kind} '{item}'; {suggestion(item, known)}")
+                        hint = suggestion(item, known) if known else "there are none: add it"
+                        raise ValueError(f"experiments.{name}: no {kind} '{item}'; {hint}")
                 if len(set(used)) < len(used):
                     raise ValueError(f"experiments.{name}: a {kind} is listed twice")
             queries = {item: self.queries[item] for item in asked(self, entry)}
@@ -160,6 +225,16 @@ class Study(Strict):
         if self.report.threshold not in self.audit.thresholds:
             raise ValueError("report.threshold must be one of audit.thresholds")
         return self
+
+    @property
+    def trained(self) -> dict[str, Entry]:
+        """The entries that train target models."""
+        return {name: entry for name, entry in self.experiments.items() if isinstance(entry, Entry)}
+
+    @property
+    def given(self) -> dict[str, Given]:
+        """The confidence tables from elsewhere."""
+        return {name: entry for name, entry in self.experiments.items() if isinstance(entry, Given)}
 
 
 def listed(value: list[str] | str) -> list[str]:
@@ -190,15 +265,16 @@ class Experiment:
 
 
 def experiments(study: Study) -> dict[str, Experiment]:
-    """All experiments of a study by name, in the order of the configuration."""
+    """All experiments of a study that train, by name, in the order of the configuration."""
     found = {}
-    for entry_name, entry in study.experiments.items():
+    for entry_name, entry in study.trained.items():
         queries = asked(study, entry)
         for dataset in listed(entry.datasets):
             for model in listed(entry.models):
                 spec = study.models[model]
                 code = code_hash(spec) if isinstance(spec, Custom) else None
-                training = Training(seed=study.seed, model=spec, code=code, recipe=entry.recipe)
+                seed = study.seed if entry.seed is None else entry.seed
+                training = Training(seed=seed, model=spec, code=code, recipe=entry.recipe)
                 name = f"{entry_name}.{dataset}.{model}"
                 found[name] = Experiment(
                     name=name,
@@ -244,6 +320,22 @@ def comparisons(study: Study) -> dict[str, list[str]]:
         for experiment in experiments(study).values():
             found.setdefault(f"{experiment.entry}.{experiment.dataset}", []).append(experiment.name)
     return {name: members for name, members in found.items() if len(members) > 1}
+
+
+def stability_comparisons(study: Study) -> dict[str, list[str]]:
+    """Datasets that several experiments are about, with these experiments."""
+    found: dict[str, list[str]] = {}
+    for experiment in experiments(study).values() if study.comparisons.stability else ():
+        found.setdefault(experiment.dataset, []).append(experiment.name)
+    return {dataset: members for dataset, members in found.items() if len(members) > 1}
+
+
+def group_comparison(study: Study) -> list[str]:
+    """The first experiment of every dataset, whose groups are compared with those of the others."""
+    first: dict[str, str] = {}
+    for experiment in experiments(study).values() if study.comparisons.groups else ():
+        first.setdefault(experiment.dataset, experiment.name)
+    return list(first.values())
 
 
 def access_comparisons(study: Study) -> list[str]:

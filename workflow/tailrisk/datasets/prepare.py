@@ -13,7 +13,7 @@ from tailrisk.config.sources import Source
 from tailrisk.datasets.contract import SPLITS, Dataset, data_hash, first
 from tailrisk.datasets.draws import unit_hash
 from tailrisk.errors import UserError
-from tailrisk.tables import read_json, read_table, write_array, write_json, write_table
+from tailrisk.tables import read_json, write_array, write_json, write_table
 
 NEEDED = {"audit": 2, "validation": 1, "test": 1}
 """Patients that every class needs in a split: two to be told apart by halves, one to measure performance."""
@@ -40,27 +40,6 @@ def prepare(name: str, spec: Source, folder: Path) -> None:
     write_array(folder / "labels.npy", dataset.labels)
     write_table(folder / "records.parquet", "records", records)
     write_json(folder / "card.json", card(name, dataset, records))
-
-
-def groups(spec: Source, folder: Path) -> None:
-    """Write groups.parquet of a prepared dataset: one row per record, in the order of records.parquet."""
-    dataset = read(spec)
-    records = read_table(folder / "records.parquet", "records")
-    same = all(
-        np.array_equal(records[column].to_numpy(object), ids)
-        for column, ids in (("record", dataset.record), ("patient", dataset.patient))
-    )
-    if not same or has_changed(dataset, folder):
-        raise UserError(
-            f"{dataset.where} has changed since {folder} was prepared: run snakemake with --forcerun prepare"
-        )
-    frame = dataset.groups.reset_index(drop=True).copy()
-    for name in frame:
-        if frame[name].isna().all():
-            raise UserError(f"{dataset.where}: group column '{name}' is blank in every row: correct or remove it")
-        frame[name] = frame[name].astype(str).where(frame[name].notna()).astype("category")
-    frame.insert(0, "record", dataset.record)
-    write_table(folder / "groups.parquet", "groups", frame)
 
 
 def has_changed(dataset: Dataset, folder: Path) -> bool:

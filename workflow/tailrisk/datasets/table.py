@@ -60,7 +60,7 @@ def read(spec: Table) -> Dataset:
         patient=table[spec.patient].astype(str).to_numpy(object),
         inputs=inputs,
         labels=labels.astype(np.int64),
-        groups=table[spec.groups].reset_index(drop=True),
+        groups=_groups(table, spec),
         features=features,
         licence=spec.licence or "not stated",
         preprocessing="Numbers standardised over all records; one indicator per level of a category.",
@@ -68,6 +68,15 @@ def read(spec: Table) -> Dataset:
         split=_split(table, spec, path),
         checksums={path.name: hashlib.sha256(path.read_bytes()).hexdigest()},
     )
+
+
+def _groups(table: pd.DataFrame, spec: Table) -> pd.DataFrame:
+    groups = table[spec.groups].reset_index(drop=True)
+    for name, separator in spec.separators.items():
+        parts = [str(value).split(separator) for value in groups[name]]
+        labels = [[part.strip() for part in row if part.strip()] for row in parts]
+        groups[name] = pd.Series(labels, dtype=object).where(groups[name].notna(), None)
+    return groups
 
 
 def _load(path: Path, spec: Table) -> pd.DataFrame:

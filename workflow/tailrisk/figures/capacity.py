@@ -1,4 +1,4 @@
-"""Exposed patients and usefulness against the number of trainable parameters."""
+"""Exposed patients and usefulness against the number of trainable parameters, and who becomes vulnerable."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tailrisk.figures import style
+from tailrisk.figures.subgroups import p_text
 
 METRICS = {"auroc": "AUROC", "macro_auroc": "macro AUROC", "accuracy": "accuracy"}
+
+CHANGES = (
+    ("still_vulnerable", "vulnerable in both", style.GREY, 1),
+    ("newly_vulnerable", "newly vulnerable", style.VERMILLION, 1),
+    ("no_longer_vulnerable", "no longer vulnerable", style.SKY, -1),
+)
 
 
 def _draw_exposed(ax: Axes, table: pd.DataFrame) -> None:
@@ -100,3 +108,43 @@ def capacity(table: pd.DataFrame) -> Figure:
         columnspacing=1.2,
     )
     return figure
+
+
+@style.styled
+def changes(table: pd.DataFrame) -> Figure:
+    """Who is vulnerable in each model beside the next smaller one, on the same patients; one panel per AUC threshold.
+
+    table: the columns of `compare.capacity.capacity_table`, of one dataset with two models or more.
+    """
+    thresholds = sorted(table["threshold"].unique())
+    models = table.drop_duplicates("experiment")["model"].tolist()[1:]
+    figure = Figure(figsize=(style.WIDTH, 1.9 + 0.19 * len(models)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(thresholds), sharey=True))
+    for ax, threshold in zip(panels, thresholds, strict=True):
+        rows = table[table["threshold"] == threshold].iloc[1:]
+        _draw_changes(ax, rows)
+        ax.set_title(f"AUC ≥ {threshold:g}")
+    panels[0].set_yticks(range(len(models)), models)
+    panels[0].invert_yaxis()
+    figure.supxlabel("vulnerable patients, against the next smaller model (McNemar's p at the right)", fontsize=9)
+    figure.legend(loc="outside upper center", ncols=3, handles=panels[0].containers)
+    return figure
+
+
+def _draw_changes(ax: Axes, rows: pd.DataFrame) -> None:
+    y = np.arange(len(rows))
+    left = np.zeros(len(rows))
+    for column, label, colour, side in CHANGES:
+        count = rows[column].to_numpy(dtype=float)
+        ax.barh(y, side * count, left=left if side > 0 else 0, height=0.6, color=colour, label=label)
+        left += count if side > 0 else 0
+    reach = max(1.0, float(left.max()), float(rows["no_longer_vulnerable"].max()))
+    ax.axvline(0, color=style.BLACK, linewidth=0.7)
+    ax.set_xlim(-max(0.15 * reach, 1.1 * float(rows["no_longer_vulnerable"].max())), 1.75 * reach)
+    ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{abs(count):,.0f}"))
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    for position, row in enumerate(rows.itertuples()):
+        ax.text(1.0, position, p_text(row.mcnemar_p), transform=ax.get_yaxis_transform(), ha="right", va="center",
+                fontsize=7.5)  # fmt: skip

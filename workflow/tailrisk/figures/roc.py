@@ -14,35 +14,57 @@ from matplotlib.ticker import FuncFormatter
 from tailrisk.figures import style
 from tailrisk.figures.survival import draw_survival
 
-ATTACKS = {"lira_online": "LiRA (online)"}
+MAIN = "lira_online"
+ATTACKS = {
+    MAIN: "LiRA online",
+    "lira_offline": "LiRA offline",
+    "rmia_online": "RMIA online",
+    "rmia_offline": "RMIA offline",
+    "attack_r": "attack-R",
+    "loss": "loss threshold",
+}
+"""The attacks that are drawn: the best known form of each idea. All others are in the table."""
+_LINES = {
+    MAIN: (style.BLUE, "-"),
+    "lira_offline": (style.BLUE, "--"),
+    "rmia_online": (style.VERMILLION, "-"),
+    "rmia_offline": (style.VERMILLION, "--"),
+    "attack_r": (style.GREEN, "-"),
+    "loss": (style.PURPLE, "-."),
+}
 _FLOOR = 1e-5
 
 
 def draw_roc(ax: Axes, aggregate: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-    """Draw each attack's ROC on log-log axes: mean TPR over target models at each FPR, band of one sd, chance."""
-    for colour, (attack, table) in zip(
-        style.CYCLE, aggregate.groupby("attack", observed=True, sort=True), strict=False
-    ):
-        by_fpr = table.groupby("fpr")["tpr"]
-        mean, sd = by_fpr.mean(), by_fpr.std(ddof=1).fillna(0)
-        fpr = mean.index.to_numpy()
+    """Draw the mean TPR over target models at each FPR on log-log axes: LiRA online with a band of one sd, others thin.
+
+    A thin curve ends at the lowest FPR that its scores resolve.
+    """
+    for attack, name in ATTACKS.items():
+        table = aggregate[aggregate["attack"] == attack]
         figures = summary["aggregate"].get(attack)
-        auc = "" if figures is None else f", AUC {figures['auc']:.3f}"
-        ax.fill_between(
-            fpr,
-            np.maximum(mean - sd, _FLOOR / 10),
-            np.clip(mean + sd, _FLOOR / 10, 1),
-            color=colour,
-            alpha=0.2,
-            linewidth=0,
-        )
-        ax.plot(
-            fpr,
-            np.maximum(mean, _FLOOR / 10),
-            color=colour,
-            label=f"{ATTACKS.get(str(attack), str(attack))}{auc}",
-        )
-    ax.plot([_FLOOR, 1], [_FLOOR, 1], color=style.GREY, linestyle="--", label="guessing")
+        if table.empty or figures is None:
+            continue
+        colour, dashes = _LINES[attack]
+        by_fpr = table.groupby("fpr")["tpr"]
+        mean, label = by_fpr.mean(), f"{name}, AUC {figures['auc']:.3f}"
+        fpr = mean.index.to_numpy()
+        if attack == MAIN:
+            sd = by_fpr.std(ddof=1).fillna(0)
+            low, high = (style.visible(np.clip(mean + sign * sd, 0, 1), _FLOOR) for sign in (-1, 1))
+            ax.fill_between(fpr, low, high, color=colour, alpha=0.2, linewidth=0)
+            ax.plot(fpr, style.visible(mean, _FLOOR), color=colour, label=label, zorder=3)
+        else:
+            drawn = fpr >= figures["finest_fpr"]
+            ax.plot(
+                fpr[drawn],
+                style.visible(mean[drawn], _FLOOR),
+                color=colour,
+                linestyle=dashes,
+                linewidth=0.9,
+                label=label,
+            )
+    ax.plot([_FLOOR, 1], [_FLOOR, 1], color=style.GREY, linestyle=":", linewidth=1, label="guessing")
     # About half of the records are non-members of a target: one false positive is the smallest rate above zero.
     resolution = 2 / max(int(summary["records"]), 2)
     lowest = max(_FLOOR, 10 ** np.floor(np.log10(resolution)))

@@ -26,15 +26,22 @@ def _level(survival: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def draw_survival(ax: Axes, survival: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-    """Draw the `patient_max` curve, its 95 % band, the null curve and counts at AUC 0.8, 0.9 and 0.95 on `ax`."""
+    """Draw the `patient_max` curve, its 95 % band and counts at AUC 0.8, 0.9 and 0.95 on `ax`.
+
+    The null curve is drawn where the design of membership has one, the debiased curve where it was shown to hold.
+    """
     curve = _level(survival, "patient_max")
     floor = style.share_axis(ax, int(summary["patients"]))
     t = curve["auc"]
     low, high = style.visible(curve["low"], floor), style.visible(curve["high"], floor)
     ax.fill_between(t, low, high, color=style.BLUE, alpha=0.2, linewidth=0, label="95 % band")
     ax.plot(t, style.visible(curve["survival"], floor), color=style.BLUE, label="observed")
-    null = style.visible(curve["null"], floor)
-    ax.plot(t, null, color=style.GREY, linestyle="--", label="expected by chance")
+    if curve["debiased"].notna().any():
+        debiased = style.visible(curve["debiased"], floor)
+        ax.plot(t, debiased, color=style.VERMILLION, linestyle="-.", label="debiased")
+    if curve["null"].notna().any():
+        null = style.visible(curve["null"], floor)
+        ax.plot(t, null, color=style.GREY, linestyle="--", label="expected by chance")
     for row in summary["thresholds"]:
         if row["auc"] not in MARKED:
             continue
@@ -100,10 +107,12 @@ def _overlay(figure: Figure, curves: Curves, shades: NDArray[np.float64]) -> lis
     for (label, table, _), colour in zip(curves, mpl.colormaps["cividis"](shades), strict=True):
         curve = _level(table, "patient_max")
         lines += ax.plot(curve["auc"], style.visible(curve["survival"], floor), color=colour, label=label)
-        ax.plot(curve["auc"], style.visible(curve["null"], floor), color=colour, linestyle="--", linewidth=0.8)
+        if curve["null"].notna().any():
+            ax.plot(curve["auc"], style.visible(curve["null"], floor), color=colour, linestyle="--", linewidth=0.8)
     for t in MARKED:
         ax.axvline(t, color=style.GREY, linewidth=0.7, linestyle=":", zorder=0)
-    ax.plot([], [], color=style.GREY, linestyle="--", linewidth=0.8, label="expected by chance")
+    if any(_level(table, "patient_max")["null"].notna().any() for _, table, _ in curves):
+        ax.plot([], [], color=style.GREY, linestyle="--", linewidth=0.8, label="expected by chance")
     ax.set_xlim(0.45, 1.0)
     ax.set_xlabel(_X_LABEL)
     ax.set_ylabel(_Y_LABEL)

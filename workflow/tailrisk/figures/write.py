@@ -7,15 +7,18 @@ from pathlib import Path
 
 from tailrisk.config.queries import AnyQuery
 from tailrisk.figures import style
-from tailrisk.figures.capacity import capacity
+from tailrisk.figures.capacity import capacity, changes
+from tailrisk.figures.meta import meta
+from tailrisk.figures.models import models
 from tailrisk.figures.queries import in_words
 from tailrisk.figures.roc import aggregate_versus_patients
-from tailrisk.figures.subgroups import subgroups
+from tailrisk.figures.subgroups import composition, subgroups
 from tailrisk.figures.survival import access, survival_overlay
 from tailrisk.tables import read_json, read_table
 
-AUDIT_FIGURES = ("aggregate_versus_patients", "subgroups")
-COMPARISON_FIGURES = ("capacity", "survival_overlay")
+AUDIT_FIGURES = ("aggregate_versus_patients", "models", "subgroups", "composition")
+COMPARISON_FIGURES = ("capacity", "changes", "survival_overlay")
+GROUP_FIGURES = ("meta",)
 ACCESS_FIGURES = ("access",)
 
 
@@ -24,9 +27,12 @@ def write_audit_figures(audit: Path, folder: Path) -> None:
     summary = read_json(audit / "summary.json")
     curve = read_table(audit / "survival.parquet", "audit_survival")
     aggregate = read_table(audit / "aggregate.parquet", "audit_aggregate")
+    groups = read_table(audit / "subgroups.parquet", "audit_subgroups")
     figures = {
         "aggregate_versus_patients": aggregate_versus_patients(aggregate, curve, summary),
-        "subgroups": subgroups(read_table(audit / "subgroups.parquet", "audit_subgroups")),
+        "models": models(read_table(audit / "models.parquet", "audit_models"), int(summary["patients"])),
+        "subgroups": subgroups(groups),
+        "composition": composition(groups),
     }
     for name, figure in figures.items():
         style.save(figure, folder / f"{name}.svg", folder / f"{name}.png")
@@ -46,7 +52,12 @@ def write_comparison_figures(table: Path, audits: Mapping[str, Path], folder: Pa
         )
         for experiment, model, capacity in rows
     ]
-    for name, figure in (("capacity", capacity(compared)), ("survival_overlay", survival_overlay(curves))):
+    figures = {
+        "capacity": capacity(compared),
+        "changes": changes(compared),
+        "survival_overlay": survival_overlay(curves),
+    }
+    for name, figure in figures.items():
         style.save(figure, folder / f"{name}.svg", folder / f"{name}.png")
 
 
@@ -66,3 +77,9 @@ def write_access_figures(queries: Mapping[str, AnyQuery], card: Path, audits: Ma
         for query, audit in audits.items()
     ]
     style.save(access(curves), folder / "access.svg", folder / "access.png")
+
+
+def write_group_figures(groups: Path, correlations: Path, folder: Path) -> None:
+    """Write GROUP_FIGURES into `folder`, from the two tables of `compare.groups`."""
+    figure = meta(read_table(groups, "compared_groups"), read_table(correlations, "meta"))
+    style.save(figure, folder / "meta.svg", folder / "meta.png")

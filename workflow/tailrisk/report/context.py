@@ -12,10 +12,11 @@ from typing import Any
 from tailrisk.config.study import Study, comparisons, experiments
 from tailrisk.errors import UserError
 from tailrisk.figures.queries import in_words
-from tailrisk.figures.write import ACCESS_FIGURES, AUDIT_FIGURES, COMPARISON_FIGURES
+from tailrisk.figures.write import ACCESS_FIGURES, AUDIT_FIGURES, COMPARISON_FIGURES, GROUP_FIGURES
 from tailrisk.report import audited
 from tailrisk.report.access import Access, AccessFiles, load_access
 from tailrisk.report.audited import Audited, Files
+from tailrisk.report.compared import Groups, Stability, load_groups, load_stability
 from tailrisk.report.headlines import headlines, most_exposed
 from tailrisk.report.text import metric, number, plural, share
 from tailrisk.tables import read_json
@@ -29,10 +30,11 @@ FEW_PAIRS = 50
 
 @dataclass(frozen=True)
 class View:
-    """One experiment with its figures as SVG text, by name; query: the one that was audited here, in words."""
+    """One experiment with its figures as SVG text, by name; query: the one that was audited here, in words, or None
+    where a table does not say how it was asked."""
 
     audit: Audited
-    query: str
+    query: str | None
     figures: dict[str, str]
     open: bool
 
@@ -55,9 +57,12 @@ class Context:
     warnings: list[str]
     datasets: dict[str, dict[str, Any]]
     baselines: dict[str, dict[str, Any] | None]
+    given: list[Audited]
     views: list[View]
     comparisons: list[Comparison]
     access: list[Access]
+    stability: list[Stability]
+    groups: Groups | None
     threshold: float
     shown: list[float]
     fdr: float
@@ -71,14 +76,17 @@ def build_context(
     datasets: Mapping[str, Path],
     comparison_figures: Mapping[str, Path],
     access: Mapping[str, AccessFiles],
+    stability: Mapping[str, Path],
+    groups: tuple[Path, Path] | None,
     provenance: Mapping[str, Any],
 ) -> Context:
     """Read what the page needs.
 
     files: experiment → its tables and figures under its first query; datasets: dataset → folder of the prepared
     dataset (card.json, baseline.json, records.parquet); comparison_figures: comparison `<entry>.<dataset>` → folder
-    of its figures; access: experiment → the comparison of its queries, where it has several; provenance: heading →
-    text, list or mapping, printed as it is (configuration, versions, checksums, time).
+    of its figures; access: experiment → the comparison of its queries, where it has several; stability: dataset → its
+    stability table, where it has several experiments; groups: table of the meta-analysis of groups and folder of its
+    figure; provenance: heading → text, list or mapping, printed as it is (configuration, versions, checksums, time).
     """
     every = experiments(study)
     cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
@@ -86,9 +94,12 @@ def build_context(
         captions = study.datasets[name].model_dump(include={"title", "licence"}, exclude_none=True)
         card.update(captions)
     tell_apart(cards)
-    twins = Counter((every[name].dataset, every[name].model) for name in files)
+    twins = Counter((every[name].dataset, every[name].model) for name in files if name in every)
     audits = []
     for name, paths in files.items():
+        if name in study.given:
+            audits.append(audited.load_given(name, paths, study.given[name].title or f"confidence table {name}"))
+            continue
         run = every[name]
         label = f"{run.model} on {cards[run.dataset]['title']}"
         if twins[run.dataset, run.model] > 1:
@@ -101,7 +112,9 @@ def build_context(
     views = [
         View(
             audit,
-            in_words(study.queries[audit.experiment.queries[0]], shapes[audit.experiment.dataset]),
+            in_words(study.queries[audit.experiment.queries[0]], shapes[audit.experiment.dataset])
+            if name in every
+            else None,
             _figures(paths.figures, AUDIT_FIGURES, name),
             audit is top,
         )
@@ -115,6 +128,7 @@ def build_context(
         warnings=warnings(audits),
         datasets=cards,
         baselines={a.experiment.dataset: a.baseline for a in audits},
+        given=[audit for audit in audits if audit.experiment.name in study.given],
         views=views,
         comparisons=[
             Comparison(
@@ -136,6 +150,8 @@ def build_context(
             )
             for name, paths in access.items()
         ],
+        stability=[load_stability(path, cards[name]["title"], labels, threshold) for name, path in stability.items()],
+        groups=load_groups(groups[0], _figures(groups[1], GROUP_FIGURES, "groups")["meta"]) if groups else None,
         threshold=threshold,
         shown=[t for t in counted if t in SHOWN] or list(counted[:3]),
         fdr=study.audit.fdr,
@@ -160,7 +176,7 @@ def warnings(audits: list[Audited]) -> list[str]:
         if audit.much_worse and baseline is not None:
             found.append(
                 f"{audit.label}: the target models are much worse than a plain baseline ({baseline['model']}): "
-                f"test {metric(audit.metric)} {number(audit.performance)} against {number(baseline['value'])}. "
+                f"test {metric(baseline['metric'])} {number(audit.performance)} against {number(baseline['value'])}. "
                 "An audit of a model that nobody would use says little; train it better first: more epochs, or another "
                 "learning rate."
             )
@@ -178,13 +194,13 @@ def warnings(audits: list[Audited]) -> list[str]:
             )
         if audit.too_few_models:
             found.append(
-                f"{audit.label}: with {plural(int(audit.summary['pairs']), 'pair')} of target models no single patient "
-                f"can be confirmed as vulnerable among {audit.summary['patients']:,}; read the counts as unconfirmed."
+                f"{audit.label}: with {audit.trained} no single patient can be confirmed as vulnerable among "
+                f"{audit.summary['patients']:,}; read the counts as unconfirmed."
             )
         pairs = int(audit.summary["pairs"])
         if pairs < FEW_PAIRS:
             found.append(
-                f"{audit.label}: with {plural(pairs, 'pair')} of target models the intervals are too narrow and the "
+                f"{audit.label}: with {audit.trained} the intervals are too narrow and the "
                 f"AUCs too far from 0.5 (on the scale of d = Φ⁻¹(AUC) by about {share(3 / (8 * pairs - 9))})."
             )
         controls = audit.controls

@@ -18,8 +18,8 @@ def most_exposed(audits: Sequence[Audited], threshold: float) -> Audited:
 
     def key(audit: Audited) -> tuple[float, ...]:
         rows = [audit.at(threshold), *audit.summary["thresholds"]]
-        return (*(row[k] / audit.summary["patients"] for row in rows for k in ("vulnerable", "patients")),
-                audit.summary["max_auc"])  # fmt: skip
+        counts = ((row[k] or 0) / audit.summary["patients"] for row in rows for k in ("vulnerable", "patients"))
+        return (*counts, audit.summary["max_auc"])
 
     return max(real, key=key)
 
@@ -54,6 +54,11 @@ def _exposed(top: Audited, audits: Sequence[Audited], threshold: float) -> str:
     have = "has" if row["patients"] == 1 else "have"
     above = "" if row["auc"] == threshold else f"None reaches {threshold:g}. "
     rate = f"a false discovery rate of {share(top.summary['fdr'])}"
+    if not top.has_p_values:
+        return (
+            f"{above}In {where}, {who} {have} an attack AUC of {row['auc']:g} or more; what chance alone would give is "
+            "not known, because it is not known how the members of its target models were drawn."
+        )
     if row["vulnerable"]:
         are = "is" if row["vulnerable"] == 1 else "are"
         some = "all" if row["vulnerable"] == row["patients"] > 1 else f"{row['vulnerable']:,}"
@@ -67,8 +72,8 @@ def _exposed(top: Audited, audits: Sequence[Audited], threshold: float) -> str:
 
 
 def _aggregate(top: Audited, threshold: float) -> str:
-    attack = top.summary["aggregate"].get("lira_online")
-    if attack is None or attack["auc"] is None:
+    attack = top.summary["aggregate"]["lira_online"]
+    if not attack["available"]:
         return "The usual average over all records could not be computed for this model."
     auc = number(attack["auc"], 2)
     if top.at(threshold)["patients"] == 0:
@@ -81,21 +86,22 @@ def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float
     """A broken model, an over-represented group, the effect of capacity, or that there is none of these."""
     broken = [audit for audit in audits if audit.much_worse]
     if broken:
-        worst = min(broken, key=lambda audit: audit.performance - (audit.baseline or {})["value"])
+        worst = max(broken, key=lambda audit: audit.shortfall)
+        baseline = worst.baseline or {}
         return (
             f"Mind before reading on: {plural(len(broken), 'experiment')} had models much worse than a plain baseline, "
-            f"so their figures say little about a usable model ({worst.label}: {metric(worst.metric)} "
-            f"{number(worst.performance, 2)} against {number((worst.baseline or {})['value'], 2)})."
+            f"so their figures say little about a usable model ({worst.label}: {metric(baseline['metric'])} "
+            f"{number(worst.performance, 2)} against {number(baseline['value'], 2)})."
         )
-    groups = top.subgroups
+    every = top.tests("record", "")
     # Negative controls are a group, too, but only as a check. A group whose patients just have many records exceeds
     # the expectation by share, but not the one among patients with equally many.
-    more = (groups["residual"] > 0) & (groups["tail_n"] > groups["tail_expected_clustered"])
-    groups = groups[(groups["p_adjusted"] <= LEVEL) & more & (groups["variable"] != "control")]
+    more = (every["residual"] > 0) & (every["tail_n"] > every["tail_expected_clustered"])
+    groups = every[(every["p_adjusted"] <= LEVEL) & more & (every["variable"] != "control")]
     if not groups.empty:
         row = groups.loc[groups["residual"].idxmax()]
         group = f"{row['variable']}: {row['group']}"
-        size = top.subgroups.loc[top.subgroups["variable"] == row["variable"]]["tail_n"].sum()
+        size = round(row["tail_n"] / row["tail_share"])
         return (
             f"The risk is not spread evenly: '{group}' makes up {row['tail_n']:,} of the {size:,} most exposed records "
             f"({share(tail)}) of that model, against {share(row['share'])} of all records."
@@ -105,16 +111,13 @@ def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float
         for audit in audits
         if (audit.experiment.entry, audit.experiment.dataset) == (top.experiment.entry, top.experiment.dataset)
     ]
-    small, large = (
-        min(family, key=lambda audit: audit.capacity),
-        max(family, key=lambda audit: audit.capacity),
-    )
-    if small.capacity < large.capacity:
+    sized = sorted((audit.capacity or 0, audit.at(threshold)["patients"]) for audit in family)
+    (small, few), (large, many) = sized[0], sized[-1]
+    if small < large:
         return (
-            f"On the same data, {plural(small.at(threshold)['patients'], 'patient')} at AUC {threshold:g} or more with "
-            f"{small.capacity:,} trainable parameters, {plural(large.at(threshold)['patients'], 'patient')} with "
-            f"{large.capacity:,}."
+            f"On the same data, {plural(few, 'patient')} at AUC {threshold:g} or more with {small:,} trainable "
+            f"parameters, {plural(many, 'patient')} with {large:,}."
         )
-    if top.subgroups.empty:
+    if every.empty:
         return "No group of patients was compared, because the dataset names none."
     return "No group of patients was found over-represented among the most exposed records of that model."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tailrisk.figures.roc import ATTACKS
 from tailrisk.figures.style import percent
 from tailrisk.figures.subgroups import p_text
 
@@ -49,7 +50,27 @@ def plural(n: int, noun: str) -> str:
     return f"no {noun}" if n == 0 else f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
+DRAWN = {
+    "complementary": "Their members were drawn as complementary pairs.",
+    "balanced": "Every patient is a member of exactly half of them; what chance gives comes from redrawn halves.",
+    "independent": "Members were drawn by a fair coin for every patient and model, and so is what chance gives.",
+    "unknown": "It is not known how their members were drawn: there are no p-values, and nobody is called vulnerable.",
+}
+
+
+def drawn(design: str) -> str:
+    """How the members of given target models were drawn, as a sentence."""
+    return DRAWN[design]
+
+
+def attack(name: str) -> str:
+    """An aggregate attack's name as written in text."""
+    return ATTACKS.get(name, name)
+
+
 FILTERS = {
+    "drawn": drawn,
+    "attack": attack,
     "number": number,
     "count": count,
     "expected": expected,

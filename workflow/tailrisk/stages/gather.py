@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tailrisk.errors import UserError
-from tailrisk.tables import ConfidenceWriter, metadata, opened, write_table
+from tailrisk.tables import LOSS, ConfidenceWriter, metadata, opened, write_table
 
 
 class Kept(NamedTuple):
@@ -27,7 +27,10 @@ def gather(chunks: list[Path], n_models: int, query: str, output: Path, max_fail
     """
     kept = _kept(chunks, n_models, max_failed_pairs)
     wanted, written = set(kept.models), []
-    with ConfidenceWriter(output, "confidences", {**kept.stamp, "query": query}) as writer:
+    with opened(chunks[0], "chunk") as file:
+        losses = LOSS.name in file.schema_arrow.names
+    columns = ["row", "member", "confidence", *([LOSS.name] if losses else [])]
+    with ConfidenceWriter(output, "confidences", {**kept.stamp, "query": query}, losses) as writer:
         for chunk in chunks:
             with opened(chunk, "chunk") as file:
                 for group in range(file.num_row_groups):
@@ -35,12 +38,13 @@ def gather(chunks: list[Path], n_models: int, query: str, output: Path, max_fail
                     model = int(heads.column("model")[0].as_py())
                     if heads.column("query")[0].as_py() != query or model not in wanted:
                         continue
-                    table = file.read_row_group(group, columns=["row", "member", "confidence"])
+                    table = file.read_row_group(group, columns=columns)
                     writer.add(
                         model,
                         table.column("row").to_numpy(),
                         table.column("member").to_numpy(zero_copy_only=False),
                         table.column("confidence").to_numpy(),
+                        loss=table.column(LOSS.name).to_numpy() if losses else None,
                     )
                     written.append(model)
         if not np.array_equal(written, kept.models):
@@ -79,6 +83,7 @@ def _kept(chunks: list[Path], n_models: int, max_failed_pairs: int) -> Kept:
         told.append(f"trained once more at a lower learning rate: target models {', '.join(map(str, retried))}")
     first = next(iter(stamps.values()))
     stamp = {key: first[key] for key in ("recipe", "data_hash", "capacity")}
+    stamp["task"] = first.get("task")  # chunks of earlier versions lack it
     stamp |= {"n_models": n_models, "failed": {str(model): reason for model, reason in failed.items()}}
     stamp["retried"] = retried
     measured = [row for s in stamps.values() for row in s["performance"] if row[0] in set(models)]

@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from tailrisk.config.load import parse
-from tailrisk.config.study import Study, access_comparisons, chunks, comparisons, experiments
+from tailrisk.config.plan import GIVEN_QUERY
+from tailrisk.config.study import (
+    Study,
+    access_comparisons,
+    chunks,
+    comparisons,
+    experiments,
+    group_comparison,
+    stability_comparisons,
+)
 from tailrisk.report.access import AccessFiles
 from tailrisk.report.audited import Files
 from tailrisk.report.context import build_context
 from tailrisk.report.page import write_report
-from tailrisk.tables import read_json, write_json
+from tailrisk.tables import metadata, read_json, write_json
 
 PACKAGES = ("tailrisk", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "snakemake")
 
@@ -32,6 +41,14 @@ def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
         )
         for name, experiment in found.items()
     }
+    files |= {
+        name: Files(
+            audit=results / "audit" / name / GIVEN_QUERY,
+            performance=None,
+            figures=results / "figures" / name / GIVEN_QUERY,
+        )
+        for name in study.given
+    }
     datasets = {experiment.dataset: results / "datasets" / experiment.dataset for experiment in found.values()}
     compared = {
         name: results / "figures" / "compare" / f"{name}.{found[members[0]].queries[0]}"
@@ -46,13 +63,21 @@ def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
     }
     provenance = _provenance(results, study, datasets)
     write_json(results / "provenance" / "report.json", provenance)
-    write_report(build_context(study, files, datasets, compared, access, provenance), page, headlines)
+    stability = {name: results / "compare" / "stability" / f"{name}.parquet" for name in stability_comparisons(study)}
+    groups = None
+    if group_comparison(study):
+        groups = (results / "compare" / "groups" / "meta.parquet", results / "figures" / "compare" / "groups")
+    context = build_context(study, files, datasets, compared, access, stability, groups, provenance)
+    write_report(context, page, headlines)
 
 
 def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[str, str | list[str] | dict[str, Any]]:
     cards = {name: read_json(folder / "card.json") for name, folder in datasets.items()}
     checksums = {f"{name}: what training sees": card["data_hash"] for name, card in cards.items()}
     checksums |= {f"{name}: {file}": value for name, card in cards.items() for file, value in card["checksums"].items()}
+    for name in study.given:
+        stamp = metadata(results / "confidences" / name / f"{GIVEN_QUERY}.parquet", "confidences")
+        checksums |= {f"{name}: {file}": value for file, value in stamp["checksums"].items()}
     jobs = []
     for name, experiment in experiments(study).items():
         for chunk in chunks(experiment.n_models, study.chunk_size):

@@ -78,7 +78,7 @@ def run_chunk(
     rows = prepared.rows("audit")
     members = record_members(prepared, training.seed, models, rows)
     pools = training_rows(prepared, models, rows, members)
-    kept = Store(store, training, prepared.data_hash)
+    kept = Store(store, training, prepared.data_hash, prepared.task == "multilabel")
     missing = [n for n in models if lacks(kept, n, list(asked.values()), rows.astype(np.int32))]
     machine, trained, asked_again = describe(where), 0, 0
     if missing:
@@ -150,16 +150,17 @@ def _gather(
     metadata = {
         "recipe": training.model_dump(mode="json"),
         "data_hash": prepared.data_hash,
+        "task": prepared.task,
         "capacity": next(iter(notes.values())).capacity,
         "failed": failed,
         "retried": [number for number, note in notes.items() if note.retried],
         "performance": [[number, *row] for number, note in notes.items() for row in note.performance],
     }
-    with ConfidenceWriter(output, "chunk", metadata) as writer:
+    with ConfidenceWriter(output, "chunk", metadata, losses=prepared.task == "multilabel") as writer:
         for slot, number in enumerate(models):
             for name, query in sorted(asked.items() if str(number) not in failed else []):
-                confidence = store.answers(number, query, rows)
-                if confidence is None:
+                said = store.answers(number, query, rows)
+                if said is None:
                     raise UserError(f"the stored answers of target model {number} vanished: run again")
-                writer.add(number, rows, members[slot], confidence, name)
+                writer.add(number, rows, members[slot], said.confidence, name, said.loss)
     return len(failed)

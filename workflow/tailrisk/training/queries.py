@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tailrisk.attacks.confidence import confidence
+from tailrisk.attacks.confidence import confidence, loss
 from tailrisk.config.queries import AnyQuery, Augmented, Redacted
 from tailrisk.config.recipe import Training
 from tailrisk.datasets.contract import Prepared
@@ -16,6 +16,7 @@ from tailrisk.training.engine import View, predict
 from tailrisk.training.redact import plan_redaction, redact
 from tailrisk.training.resident import Resident
 from tailrisk.training.seeds import seed_of
+from tailrisk.training.store import Answers
 
 
 class Question:
@@ -42,13 +43,17 @@ class Question:
         elif isinstance(query, Redacted):
             self._views = [self._redacted(name, query, training, prepared)]
 
-    def ask(self, model: nn.Module, n_models: int) -> NDArray[np.float32]:
-        """Confidences [K, len(rows)] of the true labels; the mean over views where there are several."""
-        answers = np.zeros((n_models, len(self._rows)), dtype=np.float64)
+    def ask(self, model: nn.Module, n_models: int) -> Answers:
+        """Confidences [K, len(rows)] of the true labels, with losses where a record has several labels; means over
+        views where there are several."""
+        several = self._data.task == "multilabel"
+        sums = np.zeros((2 if several else 1, n_models, len(self._rows)), dtype=np.float64)
         for view in self._views:
             for place, logits in predict(model, self._data, self._rows, view):
-                answers[:, place] += confidence(logits.cpu().numpy(), self._labels[place], self._data.task)
-        return (answers / len(self._views)).astype(np.float32)
+                sums[0, :, place] += confidence(logits.cpu().numpy(), self._labels[place], self._data.task)
+                if several:
+                    sums[1, :, place] += loss(logits.cpu().numpy(), self._labels[place])
+        return Answers(*(sums / len(self._views)).astype(np.float32))
 
     def _augmented(self, query: Augmented, training: Training) -> Iterator[View]:
         kind = training.recipe.augmentation

@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,31 @@ from tailrisk.training.engine import Saved
 
 log = logging.getLogger(__name__)
 
-SCHEMA = pa.schema([pa.field("row", pa.int32()), pa.field("confidence", pa.float32())])
+
+class Answers(NamedTuple):
+    """What models said about some records: confidences [..., N], and losses [..., N] where these do not follow from
+    the confidences (several labels)."""
+
+    confidence: NDArray[np.float32]
+    loss: NDArray[np.float32] | None = None
+
+    def of(self, slot: int) -> "Answers":
+        """The answers of one of several models."""
+        return Answers(self.confidence[slot], None if self.loss is None else self.loss[slot])
+
+    @property
+    def finite(self) -> bool:
+        """Whether every answer is a number."""
+        return all(np.isfinite(values).all() for values in self if values is not None)
+
+    def equal(self, other: "Answers") -> bool:
+        """Whether all answers are the same."""
+        return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True) if a is not None and b is not None)
+
+
+def _schema(several_labels: bool) -> pa.Schema:
+    names = ["confidence", "loss"] if several_labels else ["confidence"]
+    return pa.schema([pa.field("row", pa.int32()), *(pa.field(name, pa.float32()) for name in names)])
 
 
 @dataclass(frozen=True)
@@ -52,16 +76,17 @@ _finished = TypeAdapter(Finished)
 
 
 class Store:
-    """The finished models of one recipe on one state of the data."""
+    """The finished models of one recipe on one state of the data; several_labels: answers come with their loss."""
 
-    def __init__(self, root: Path, recipe: BaseModel, data_hash: str) -> None:
+    def __init__(self, root: Path, recipe: BaseModel, data_hash: str, several_labels: bool = False) -> None:
+        self._schema = _schema(several_labels)
         self._folder = root / hashlib.sha256(f"{canonical(recipe)}\0{data_hash}".encode()).hexdigest()[:32]
 
     def put(
         self,
         model: int,
         rows: NDArray[np.int32],
-        answers: Sequence[tuple[BaseModel, NDArray[np.float32]]],
+        answers: Sequence[tuple[BaseModel, Answers]],
         finished: Finished,
         weights: dict[str, Tensor] | None = None,
     ) -> None:
@@ -71,8 +96,8 @@ class Store:
         other hardware, they are those of another model and go: all answers of a number come from one model. The
         checkpoint, if there was one, is no longer needed.
         """
-        there = [(self.answers(model, query, rows), confidence) for query, confidence in answers]
-        if any(old is not None and not np.array_equal(old, new) for old, new in there):
+        there = [(self.answers(model, query, rows), new) for query, new in answers]
+        if any(old is not None and not old.equal(new) for old, new in there):
             log.warning(
                 "target model %d, trained again on this machine or library, is not the one that was stored: all its "
                 "answers are replaced",
@@ -88,14 +113,12 @@ class Store:
         write_json(self._note(model), {"status": status, **asdict(finished)})
         self._path(model, "checkpoint.pt").unlink(missing_ok=True)
 
-    def add(
-        self, model: int, rows: NDArray[np.int32], answers: Sequence[tuple[BaseModel, NDArray[np.float32]]]
-    ) -> None:
+    def add(self, model: int, rows: NDArray[np.int32], answers: Sequence[tuple[BaseModel, Answers]]) -> None:
         """Keep a model's answers to further queries. Answers that are there already stay."""
-        for query, confidence in answers:
+        for query, new in answers:
             if self.answers(model, query, rows) is not None:
                 continue
-            table = pa.table([rows, confidence], schema=SCHEMA)
+            table = pa.table([rows, *(values for values in new if values is not None)], schema=self._schema)
             with replacing(self._answers(model, query)) as temporary:
                 pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -110,8 +133,8 @@ class Store:
             log.warning("%s is damaged and will be made again", path)
             return None
 
-    def answers(self, model: int, query: BaseModel, rows: NDArray[np.int32]) -> NDArray[np.float32] | None:
-        """A model's confidences for `rows`; None where there are none, or the file is damaged."""
+    def answers(self, model: int, query: BaseModel, rows: NDArray[np.int32]) -> Answers | None:
+        """A model's answers for `rows`; None where there are none, or the file is damaged."""
         path = self._answers(model, query)
         try:
             table = pq.ParquetFile(path, page_checksum_verification=True).read()
@@ -119,11 +142,10 @@ class Store:
             return None
         except (pa.ArrowException, OSError):
             table = None
-        if table is None or table.schema != SCHEMA or not np.array_equal(table.column("row").to_numpy(), rows):
-            log.warning("%s is damaged and will be made again", path)
+        if table is None or table.schema != self._schema or not np.array_equal(table.column("row").to_numpy(), rows):
+            log.warning("%s is damaged, or of an earlier version, and will be made again", path)
             return None
-        confidence: NDArray[np.float32] = table.column("confidence").to_numpy()
-        return confidence
+        return Answers(*(table.column(name).to_numpy() for name in self._schema.names[1:]))
 
     def weights(self, model: int) -> dict[str, Tensor] | None:
         """The kept weights and buffers of a finished model; None where there are none, or the file is damaged."""

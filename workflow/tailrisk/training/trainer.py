@@ -67,8 +67,8 @@ class Trainer:
             with torch.no_grad():
                 flat.weights[0].copy_(weights["weights"])
                 flat.buffers[0].copy_(weights["buffers"])
-            answers = [(query, question.ask(model, 1)[0]) for query, question in self._questions]
-            if not all(np.isfinite(confidence).all() for _, confidence in answers):
+            answers = [(query, question.ask(model, 1).of(0)) for query, question in self._questions]
+            if not all(said.finite for _, said in answers):
                 others.append(number)  # trained again, it is reported as failed
                 continue
             self._store.add(number, self._rows.astype(np.int32), answers)
@@ -204,7 +204,7 @@ class Trainer:
         answers = [(query, question.ask(trained.model, n_models)) for query, question in self._questions]
         failed = dict(trained.failed)
         for slot in range(n_models):
-            if slot not in failed and not all(np.isfinite(confidence[slot]).all() for _, confidence in answers):
+            if slot not in failed and not all(said.of(slot).finite for _, said in answers):
                 failed[slot] = "a confidence is not finite"
         sound = sorted(set(range(n_models)) - set(failed))
         performance = _performance(trained.model, self._data, self._prepared, sound)
@@ -222,7 +222,7 @@ class Trainer:
                 machine=self._machine | self.way,
                 retried=retried,
             )
-            own = [] if slot in failed else [(query, confidence[slot]) for query, confidence in answers]
+            own = [] if slot in failed else [(query, said.of(slot)) for query, said in answers]
             weights = None
             if self._running.keep_weights and slot not in failed:
                 weights = {
