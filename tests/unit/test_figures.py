@@ -107,23 +107,6 @@ def test_roc_of_a_single_target_model_has_no_band_but_a_curve() -> None:
     assert np.isfinite(line(ax, "LiRA").get_ydata()).all()
 
 
-def test_subgroup_points_are_residuals_coloured_by_p_and_hollow_when_few_are_expected() -> None:
-    table = tables()["subgroups"]
-    assert (table["p_adjusted"] <= 0.05).any()
-    assert (table["p_adjusted"] > 0.05).any()
-    table.loc[table["group"] == "benign", "tail_expected"] = 5.0
-    ax = subgroups(table).axes[0]
-    points = [found for found in ax.lines if found.get_marker() == "o" and len(found.get_xdata())]
-    rows = [row for _, part in table.groupby("variable", sort=False, observed=True)
-            for row in part.sort_values("residual", ascending=False).to_dict("records")]  # fmt: skip
-    assert [point.get_xdata()[0] for point in points] == [row["residual"] for row in rows]
-    for point, row in zip(points, rows, strict=True):
-        assert point.get_color() == (style.VERMILLION if row["p_adjusted"] <= 0.05 else style.BLUE)
-        assert (point.get_markerfacecolor() == "white") == (row["tail_expected"] < 5)
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert [label.rsplit(", ", 1)[0] for label in labels] == [row["group"] for row in rows]
-
-
 def test_subgroup_figure_without_groups_says_so() -> None:
     figure = subgroups(tables()["subgroups"].iloc[:0])
     assert "nothing to compare" in figure.texts[0].get_text()

@@ -37,6 +37,7 @@ COLUMNS = [
     "residual_low",
     "residual_high",
 ]
+MOST_CONTRADICTORY = 0.05  # share of patients whose records may contradict each other, as a mistyped sex does
 LEAST_MOVABLE = 0.05  # share of the tail below which a permutation says nothing about the tail
 
 
@@ -67,14 +68,6 @@ class SubgroupResult(NamedTuple):
     movable: list[dict[str, Any]]
 
 
-class PermutedResiduals(NamedTuple):
-    """groups: variable, group, share, tail_expected and residual of G groups; residuals: (O* − E)/√E [B, G] of the
-    same groups when patients are permuted, each variable by itself."""
-
-    groups: pd.DataFrame
-    residuals: NDArray[np.float64]
-
-
 def tie_breakers(record: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
     """A random number per record [N] that depends on its id and the seed alone, not on its place in the table."""
     digests = (hashlib.blake2b(f"tailrisk tail\0{seed}\0{one}".encode(), digest_size=8).digest() for one in record)
@@ -100,8 +93,8 @@ def subgroup_tests(
 
     d, ties, patient [N]: order of the records, which breaks ties, and number of the patient; groups: N rows, one column
     a variable, missing = unknown (dropped for that variable, also before the tail is taken, unless it is to be a
-    group), lists of strings where groups overlap. The tail of patients is that of their maxima, for variables that do
-    not differ within a patient.
+    group), lists of strings where groups overlap. The tail of patients is that of their maxima; patients whose records
+    contradict each other are left out, and variables of which that is more than MOST_CONTRADICTORY are not tested so.
 
     As published: expected = share × tail size, residual = (O − E)/√E, χ² of the tail against all (not for overlapping
     groups, where dof is 0). Valid when patients have several records: p_clustered, tail_expected_clustered and the
@@ -121,8 +114,9 @@ def subgroup_tests(
             skipped.append(_skip("", name, "", reason))
             continue
         tested.append(name)
-        if _differs(variable, patient):
-            skipped.append(_skip("patient", name, "", "differs between records of one patient"))
+        if (share := _contradictory(variable, patient).mean()) > MOST_CONTRADICTORY:
+            reason = f"differs between records of one patient, for {share:.0%} of them"
+            skipped.append(_skip("patient", name, "", reason))
         else:
             by_patient.append(name)
 
@@ -150,34 +144,6 @@ def subgroup_tests(
                 parts.append(test.columns | {"variable": name, "unit": unit, "within": within})
             families += _adjusted(parts)
     return SubgroupResult(_table(families, COLUMNS), skipped, alone, movable)
-
-
-def permuted_residuals(
-    d: NDArray[np.float64],
-    ties: NDArray[np.uint64],
-    patient: NDArray[np.integer],
-    groups: pd.DataFrame,
-    options: SubgroupOptions,
-    seed: int,
-) -> PermutedResiduals:
-    """Residuals of all groups in the tail of records, observed and under permutations of patients within equal numbers
-    of records: what a relation between residual and share looks like by its mechanical part alone.
-
-    Arguments and draws as in `subgroup_tests`, which gives the same observed residuals.
-    """
-    d, ties, patient, groups = _in_order(d, ties, patient, groups)
-    parts: list[dict[str, Any]] = []
-    drawn = [np.empty((options.permutations, 0))]
-    for name in map(str, groups.columns):
-        variable = group_variable(groups[name], name in options.unknown_as_group)
-        if _nothing_to_compare(_filled(variable)):
-            continue
-        units = _record_units(d, ties, patient, variable, None)
-        test = _test(units, variable, options, _generator(seed, "record", name, ""))
-        parts.append(test.columns | {"variable": name})
-        drawn.append(residuals(test.permuted.counts, test.columns["tail_expected"]))
-    table = _table(parts, ["variable", "group", "share", "tail_expected", "residual"])
-    return PermutedResiduals(table, np.concatenate(drawn, axis=1))
 
 
 def _table(parts: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
@@ -243,10 +209,11 @@ def _patient_units(
     variable: Variable,
     other: Variable | None,
 ) -> _Units:
-    """Patients with any known value; their cell is the number of their records and the other variable's values."""
+    """Patients with one known value; their cell is the number of their records and the other variable's values."""
     start = np.flatnonzero(np.r_[True, np.diff(patient) != 0])
     pattern = np.maximum.reduceat(variable.pattern, start)
     pattern[pattern < 0] = variable.unknown
+    pattern[_contradictory(variable, patient)] = -1
     values = np.zeros_like(variable.pattern) if other is None else _filled(other)
     known = np.flatnonzero((pattern >= 0) & (np.maximum.reduceat(values, start) >= 0))
     # A minimum of ties would favour patients with many records.
@@ -258,11 +225,12 @@ def _patient_units(
 _UNITS = dict(zip(UNITS, (_record_units, _patient_units), strict=True))
 
 
-def _differs(variable: Variable, patient: NDArray[np.integer]) -> bool:
-    """Whether any patient, in rising order, has records with different known values."""
-    known = np.flatnonzero(variable.pattern >= 0)
-    pattern, patient = variable.pattern[known], patient[known]
-    return bool(((pattern[1:] != pattern[:-1]) & (patient[1:] == patient[:-1])).any())
+def _contradictory(variable: Variable, patient: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether each patient [P], in rising order [N], has records with different known values."""
+    start = np.flatnonzero(np.r_[True, np.diff(patient) != 0])
+    largest = np.iinfo(variable.pattern.dtype).max
+    least = np.minimum.reduceat(np.where(variable.pattern < 0, largest, variable.pattern), start)
+    return np.maximum.reduceat(variable.pattern, start) > least
 
 
 class _Test(NamedTuple):

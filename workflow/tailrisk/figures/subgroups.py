@@ -105,6 +105,8 @@ def composition(subgroups: pd.DataFrame) -> Figure:
     for ax, unit in zip(panels, ("record", "patient"), strict=True):
         _groups_axis(ax, ticks, y)
         ax.set_xlim(0, 1.45 * longest)  # room for the numbers at the longest bar
+        ax.set_xticks([share for share in ax.get_xticks() if 0 <= share <= 1])
+        ax.set_xlim(0, 1.45 * longest)
         ax.xaxis.set_major_formatter(lambda share, _: style.percent(share))
         ax.set_xlabel(f"share of {unit}s")
         ax.set_title(f"{unit.capitalize()}s")
