@@ -88,7 +88,7 @@ def lira_of_all(confidences: NDArray[np.float32], member: NDArray[np.bool_], thr
         of_all = moments(confidences, member, pool)
 
         def one(fold: Any) -> None:
-            scores = lira_scores(fold, *fold.values(confidences), of_all)
+            scores = lira_scores(fold, fold.values(confidences), of_all)
             for target, row in zip(fold.targets, scores["lira_online"], strict=True):
                 if curves:
                     roc(row, member[target])
