@@ -36,6 +36,10 @@ def test_every_auc_is_that_of_the_scores_by_definition(design):
             values = rounded(scores[attack])
             aucs[attack].append(pairwise_auc(values[member[target]], values[~member[target]]))
     for attack in ATTACKS:
+        if design == "independent" and attack.startswith("lira_online"):
+            assert not found[attack]["available"]  # unequal numbers of references would name the target's membership
+            assert "fewer than 20 target models" in found[attack]["reason"]
+            continue
         assert found[attack]["auc"] == pytest.approx(np.mean(aucs[attack]), abs=1e-10), attack
         assert found[attack]["auc_sd"] == pytest.approx(np.std(aucs[attack], ddof=1), abs=1e-10)
 
@@ -72,7 +76,7 @@ def test_without_a_leak_fair_coins_tell_nothing_either():
     rng = np.random.default_rng(5)
     aucs = {attack: [] for attack in ATTACKS}
     for _ in range(12):
-        confidences, losses, member = designed("independent", 30, 100, rng, spread=0.5)
+        confidences, losses, member = designed("independent", 80, 100, rng, spread=0.5)
         found = attacked("independent", confidences, losses, member).summary
         for attack in ATTACKS:
             aucs[attack].append(found[attack]["auc"])

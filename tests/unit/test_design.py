@@ -32,8 +32,8 @@ def test_complementary_pairs_must_be_stated_as_such(stated):
 
 
 def test_exactly_balanced_masks_must_be_stated_as_such():
-    with pytest.raises(UserError, match="IN exactly 6 of 12 models: state `balanced`"):
-        checked("independent", coins("balanced", 12, 50, np.random.default_rng(0)))
+    with pytest.raises(UserError, match="IN exactly 10 of 20 models: state `balanced`"):
+        checked("independent", coins("balanced", 20, 50, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("drawn", ["complementary", "balanced", "independent"])
@@ -127,3 +127,48 @@ def test_a_simulated_table_has_constant_membership_within_patients():
     for design in DESIGNS:
         confidences, member, patient = table(design, 40, [2, 3, 1] * 30, np.random.default_rng(8))
         check(design, confidences, member, patient)
+
+
+def paired(coin: np.ndarray) -> np.ndarray:
+    """Complementary pairs of which the first models have these members."""
+    return np.stack([coin, ~coin], axis=1).reshape(2 * len(coin), -1)
+
+
+def test_halves_that_serve_twice_are_refused():
+    fair = np.random.default_rng(7).random((10, 200)) < 0.5
+    checked("complementary", paired(fair))
+    for again in (np.repeat(fair[:1], 10, axis=0), np.ones((10, 200), dtype=bool), np.repeat(fair[:5], 2, axis=0)):
+        with pytest.raises(UserError, match=r"pairs \d+ and \d+ have the same members"):
+            checked("complementary", paired(again))
+    with pytest.raises(UserError, match="pairs 3 and 7 have the same members, or opposite ones"):
+        checked("complementary", paired(np.concatenate([fair[:7], ~fair[3:4]])))
+    with pytest.raises(UserError, match=r"models \d+ and \d+ have the same members"):
+        checked("balanced", np.repeat(coins("balanced", 10, 200, np.random.default_rng(8)), 2, axis=0))
+
+
+def test_patients_who_are_drawn_together_are_refused():
+    rng = np.random.default_rng(9)
+    hospital = rng.integers(0, 25, 200)
+    for design, masks in (
+        ("complementary", paired(rng.random((20, 25)) < 0.5)),
+        ("balanced", coins("balanced", 40, 25, rng)),
+        ("independent", rng.random((40, 25)) < 0.5),
+    ):
+        checked(design, masks)
+        with pytest.raises(UserError, match="membership was not drawn for every patient alone"):
+            checked(design, masks[:, hospital])
+        checked("unknown", masks[:, hospital])
+
+
+@pytest.mark.parametrize("n", [2, 4, 10, 40])
+@pytest.mark.parametrize("patients", [20, 300, 5000])
+def test_fair_coins_are_never_refused(n, patients):
+    for seed in range(5):
+        checked("complementary", paired(np.random.default_rng(seed).random((n, patients)) < 0.5))
+
+
+def test_independent_coins_of_few_models_pass_without_those_who_cannot_be_audited():
+    for models in (4, 6, 8, 12):
+        member = np.random.default_rng(models).random((models, 20_000)) < 0.5
+        count = member.sum(axis=0)
+        checked("independent", member[:, (count >= 2) & (count <= models - 2)])

@@ -85,6 +85,22 @@ def test_losses_and_lists_of_labels_come_along_and_groups_may_be_missing(tmp_pat
     assert list(read_table(tmp_path / "given" / "groups.parquet", "groups")) == ["record"]
 
 
+def test_words_for_nothing_are_groups_of_a_csv_file(tmp_path: Path) -> None:
+    tables(tmp_path, "csv", groups=lambda f: f.assign(a1c=["None", ">8", "", "NA"]))
+    read(tmp_path, "csv")
+    found = read_table(tmp_path / "given" / "groups.parquet", "groups")["a1c"]
+    assert found.astype(object).where(found.notna(), "missing").tolist() == ["None", ">8", "missing", "NA"]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    tables(tmp_path, "csv")
+    path = tmp_path / "confidences.csv"
+    lines = [f"{line},{line.rsplit(',', 1)[1]}" for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="has several columns 'confidence'"):
+        read(tmp_path, "csv")
+
+
 def without(column: str):
     return lambda frame: frame.drop(columns=column)
 
@@ -111,6 +127,12 @@ def put(column: str, place: int, value):
         ("confidences", lambda f: f.drop(index=6), "model 1 has no confidence for row 9, which other models have"),
         ("confidences", lambda f: pd.concat([f, f[6:7]]), "model 1 has row 9 more than once"),
         ("confidences", lambda f: f[:0], "has no rows"),
+        ("confidences", put("confidence", 5, 3e38), "column 'confidence' is beyond ±1e[+]09 in row 6"),
+        (
+            "records",
+            lambda f: f.assign(patient=[1.0, 2.0, 3.0, 4.0, 5.0]),
+            "column 'patient' holds numbers with a fraction",
+        ),
         ("records", without("patient"), "has no column 'patient'"),
         ("records", put("patient", 1, None), "column 'patient' is blank in row 2"),
         ("records", put("row", 1, 30), "column 'row' holds a value a second time in row 2"),

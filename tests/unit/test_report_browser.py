@@ -15,7 +15,8 @@ from tailrisk.report.page import write_report
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: the page cannot be opened in a browser")
 HEADINGS = (
-    "How many patients are exposed", "What was audited", "Larger models", "What the attacker knows", "Are they the same patients?", "Small groups", "Each experiment",
+    "How many patients are exposed", "What was audited", "Larger models", "What the attacker knows",
+    "Are they the same patients?", "Small groups", "Each experiment",
     "Method in short", "What these figures do not say", "Provenance",
 )  # fmt: skip
 

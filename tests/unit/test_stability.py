@@ -1,6 +1,5 @@
-"""Stability: agreement against brute force, chance given the number of records, and chance shared by the halves."""
+"""Stability: agreement against brute force, and chance by relabelling, shared where the halves are."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,62 +8,55 @@ import pytest
 from audited_study import finished
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import hypergeom, spearmanr
+from scipy.stats import spearmanr
 
-from tailrisk.audit.agreement import agreement, half_agreement
-from tailrisk.compare.stability import (
-    NO_FLIPS,
-    SharedChance,
-    beside_shared_chance,
-    difference,
-    shared_chance,
-    stability_table,
-    write_stability,
-)
+from tailrisk.audit.agreement import Agreement, agreement, half_agreement
+from tailrisk.audit.subgroups import tie_breakers
+from tailrisk.compare.stability import beside_chance, difference, stability_table, write_stability
 from tailrisk.errors import UserError
-from tailrisk.tables import read_table, write_table
+from tailrisk.tables import Confidences, read_table, write_table
 
 RECIPE = {"seed": 1, "model": {"architecture": "logistic"}, "code": None, "recipe": {"epochs": 3}, "recipe_version": 2}
+
+
+NOTHING = Agreement(50, 0.5, 0.0, 3, 2, 0.1, 0.02)
 
 
 def ties(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.uint64)
 
 
-def test_agreement_is_spearmans_and_plain_hypergeometric_where_all_have_one_record() -> None:
+def test_agreement_is_spearmans_and_chance_is_that_of_the_relabellings() -> None:
     rng = np.random.default_rng(1)
-    a, b = rng.normal(size=(2, 400)).round(1)  # with ties
+    a, b = rng.normal(size=(2, 400))
     b += 0.5 * a
-    found = agreement(a, b, np.ones(400, int), ties(400), 0.1)
-    top = [set(sorted(range(400), key=lambda i, x=x: (-x[i], i))[:40]) for x in (a, b)]
-    assert found.tail_overlap == len(top[0] & top[1])
+    null_a, null_b = rng.normal(size=(2, 30, 400))
+    null_b += 0.3 * null_a
+    found = agreement(a, b, null_a, null_b, ties(400), 0.1)
+
+    def overlap(x: np.ndarray, y: np.ndarray) -> int:
+        return len(set(np.argsort(-x)[:40]) & set(np.argsort(-y)[:40]))
+
+    drawn = [overlap(x, y) for x, y in zip(null_a, null_b, strict=True)]
+    assert (found.n, found.tail_n, found.tail_overlap) == (400, 40, overlap(a, b))
     assert found.rank_correlation == pytest.approx(spearmanr(a, b).statistic, abs=1e-12)
-    assert found.rank_correlation_expected == pytest.approx(0, abs=1e-12)
-    assert found.tail_expected == pytest.approx(40 * 40 / 400, rel=1e-12)
-    assert found.tail_p == pytest.approx(hypergeom.sf(found.tail_overlap - 1, 400, 40, 40), rel=1e-9)
+    expected = np.mean([spearmanr(x, y).statistic for x, y in zip(null_a, null_b, strict=True)])
+    assert found.rank_correlation_expected == pytest.approx(expected, abs=1e-12)
+    assert found.tail_expected == pytest.approx(np.mean(drawn), rel=1e-12)
+    assert found.tail_p == pytest.approx((1 + sum(one >= found.tail_overlap for one in drawn)) / 31, rel=1e-12)
+    alone = agreement(a, b, null_a[:0], null_b[:0], ties(400), 0.1)
+    assert np.isnan([alone.rank_correlation_expected, alone.tail_expected, alone.tail_p]).all()
 
 
-def test_chance_given_the_number_of_records_is_that_of_all_permutations() -> None:
-    rng = np.random.default_rng(2)
-    n_records = np.array([1, 1, 1, 1, 2, 2, 2, 5])
-    a, b = rng.normal(size=(2, 8)) + n_records
-    found = agreement(a, b, n_records, ties(8), 0.4)
-    correlations, overlaps = [], []
-    top_a = set(np.argsort(-a)[:3])
-    for first in itertools.permutations(range(4)):
-        for second in itertools.permutations(range(4, 7)):
-            moved = b[[*first, *second, 7]]
-            correlations.append(spearmanr(a, moved).statistic)
-            overlaps.append(len(top_a & set(np.argsort(-moved)[:3])))
-    assert found.rank_correlation_expected == pytest.approx(np.mean(correlations), abs=1e-10)
-    assert found.tail_expected == pytest.approx(np.mean(overlaps), abs=1e-10)
-    assert found.tail_p == pytest.approx(np.mean(np.array(overlaps) >= found.tail_overlap), abs=1e-10)
-
-
-def test_a_constant_risk_has_no_correlation() -> None:
-    found = agreement(np.full(20, 0.5), np.arange(20.0), np.ones(20, int), ties(20), 0.1)
+def test_patients_who_are_tied_do_not_agree() -> None:
+    names = tie_breakers(np.arange(1000).astype(str), 3)
+    same = np.zeros(1000)
+    found = agreement(same, same, np.zeros((19, 1000)), np.zeros((19, 1000)), names, 0.05)
     assert np.isnan(found.rank_correlation)
-    assert found.tail_n == 2
+    assert found.tail_n == 50
+    assert found.tail_overlap <= 8  # 2.5 by chance
+    some = np.where(np.arange(1000) < 30, 1.0, 0.0)
+    assert agreement(some, some, same[None], same[None], names, 0.05).tail_overlap >= 30
 
 
 def simulated(seed: int, shared: bool, patients: int = 300, pairs: int = 20) -> tuple[np.ndarray, ...]:
@@ -95,37 +87,70 @@ def risk_of(confidences: np.ndarray, member: np.ndarray, owner: np.ndarray) -> n
     return best
 
 
+def table(confidences: np.ndarray, member: np.ndarray) -> Confidences:
+    models, rows = (np.arange(n) for n in confidences.shape)
+    return Confidences(models.astype(np.int16), rows.astype(np.int32), member, confidences, None)
+
+
 def test_chance_is_shared_with_the_halves_and_only_then() -> None:
     """Without any trace, two experiments on the same halves agree strongly, but no more than their shared chance."""
-    p_naive, p_shared, apart = [], [], []
+    p_shared, apart = [], []
     for seed in range(8):
         a, b, member, _, owner = simulated(seed, shared=True)
-        found = agreement(*(risk_of(c, member, owner) for c in (a, b)), np.bincount(owner), ties(300), 0.05)
-        chance = shared_chance(a, b, member, owner, ties(300), 0.05, seed)
-        assert found.rank_correlation > found.rank_correlation_expected + 0.3
-        assert found.rank_correlation == pytest.approx(chance.rank_correlation.mean(), abs=0.15)
-        p_naive.append(found.tail_p)
-        p_shared.append(beside_shared_chance(found, chance).tail_p)
+        found, same = beside_chance(table(a, member), table(b, member), owner, ties(300), 0.05, seed)
+        observed = spearmanr(risk_of(a, member, owner), risk_of(b, member, owner)).statistic
+        assert same
+        assert found.rank_correlation == pytest.approx(observed, abs=1e-3)
+        assert found.rank_correlation > 0.4
+        assert found.rank_correlation == pytest.approx(found.rank_correlation_expected, abs=0.15)
+        p_shared.append(found.tail_p)
         a, b, member, other, owner = simulated(seed, shared=False)
-        found = agreement(risk_of(a, member, owner), risk_of(b, other, owner), np.bincount(owner), ties(300), 0.05)
+        found, same = beside_chance(table(a, member), table(b, other), owner, ties(300), 0.05, seed)
+        assert not same
         assert found.rank_correlation == pytest.approx(found.rank_correlation_expected, abs=0.2)
         apart.append(found.tail_p)
-    assert np.mean(np.array(p_naive) <= 0.05) >= 0.9  # taken for stability of the risk
     assert np.mean(np.array(p_shared) <= 0.05) <= 0.25  # a valid test rejects more than 2 of 8 with probability 0.006
     assert np.mean(np.array(apart) <= 0.05) <= 0.25
 
 
+def test_experiments_that_lost_pairs_are_compared_on_the_models_that_both_have() -> None:
+    a, b, member, _, owner = simulated(3, shared=True)
+    kept = np.r_[0:6, 10:40]
+    fewer = Confidences(kept.astype(np.int16), np.arange(owner.size, dtype=np.int32), member[kept], a[kept], None)
+    found, same = beside_chance(fewer, table(b, member), owner, ties(300), 0.05, 0)
+    assert same
+    again, _ = beside_chance(table(a[kept], member[kept]), table(b[kept], member[kept]), owner, ties(300), 0.05, 0)
+    assert found == again
+
+
 def test_halves_of_the_models_agree_by_what_leaks() -> None:
     a, _, member, _, owner = simulated(1, shared=True, pairs=40)
-    nothing = half_agreement(a, member, owner, ties(300), 0.05)
-    leaking = half_agreement(a + 5 * member * (owner < 15), member, owner, ties(300), 0.05)
-    assert nothing.tail_p > 0.01
+    nothing = half_agreement(a, member, owner, ties(300), 0.05, 1)
+    leaking = half_agreement(a + 5 * member * (owner < 15), member, owner, ties(300), 0.05, 1)
+    assert nothing.tail_p > 0.05
     assert abs(nothing.rank_correlation - nothing.rank_correlation_expected) < 0.15
     assert leaking.tail_overlap >= 11  # of 15
-    assert leaking.tail_p < 1e-9
+    assert leaking.tail_p == 0.01
     is_odd = np.arange(80) // 2 % 2 == 1
     even, odd = (risk_of(a[chosen], member[chosen], owner) for chosen in (~is_odd, is_odd))
-    assert nothing == agreement(even, odd, np.bincount(owner), ties(300), 0.05)
+    assert nothing.rank_correlation == pytest.approx(spearmanr(even, odd).statistic, abs=1e-3)
+
+
+def test_patients_with_equal_records_are_no_agreement() -> None:
+    """The maximum over unrelated records is larger than over alike ones, in either half of the models."""
+    rng = np.random.default_rng(4)
+    owner = np.repeat(np.arange(200), 10)
+    alike = np.where(owner < 100, 0.98, 0.0)
+    coins = rng.random((20, 200)) < 0.5
+    member = np.stack([coins, ~coins], axis=1).reshape(40, 200)[:, owner]
+    p = []
+    for _ in range(12):
+        own = rng.normal(size=(40, 200))[:, owner]
+        scores = np.sqrt(alike) * own + np.sqrt(1 - alike) * rng.normal(size=(40, owner.size))
+        found = half_agreement(scores.astype(np.float32), member, owner, ties(200), 0.1, 5)
+        assert found.rank_correlation_expected > 0.15
+        p.append(found.tail_p)
+    assert np.mean(np.array(p) <= 0.05) <= 0.25
 
 
 @pytest.mark.parametrize(
@@ -163,7 +188,9 @@ def test_vulnerable_counts_are_those_of_a_loop_in_any_order(people: list, random
     random.shuffle(order)
     a = audit("e.d.a", [p[0] for p in people], [p[1] for p in people], [f"p{i}" for i in range(len(people))])
     b = audit("e.d.b", [people[i][2] for i in order], [people[i][3] for i in order], [f"p{i}" for i in order], seed=2)
-    table = stability_table([a, b], 0.01, 1, {}).set_index("threshold")
+    table = stability_table([a, b], {("e.d.a", "e.d.b"): (NOTHING, True)}).set_index("threshold")
+    assert table["same_halves"].all()
+    assert set(table["tail_overlap"]) == {2}
     assert set(table["differs"]) == {"seed"}
     for t in (0.8, 0.95):
         first = [p[0] >= t and p[1] <= 0.05 for p in people]
@@ -174,27 +201,10 @@ def test_vulnerable_counts_are_those_of_a_loop_in_any_order(people: list, random
         assert row["vulnerable_expected"] == pytest.approx(sum(first) * sum(second) / len(people))
 
 
-def test_shared_halves_take_their_chance_from_the_flips_or_have_none() -> None:
-    ids = [f"p{i}" for i in range(50)]
-    values = list(np.linspace(0.4, 0.9, 50))
-    audits = [audit(name, values, [0.5] * 50, ids) for name in ("a", "b", "c")]
-    drawn = SharedChance(np.array([0.2, 0.4, 0.6]), np.array([0, 1, 0]))
-    table = stability_table(audits, 0.02, 1, {("a", "b"): drawn, ("b", "c"): NO_FLIPS})
-    assert table["differs"].tolist() == ["nothing"] * 6
-    by_flips, alone, without = (table[table["threshold"] == 0.8].iloc[i] for i in range(3))
-    found = by_flips[["rank_correlation", "rank_correlation_expected", "tail_expected", "tail_p"]].tolist()
-    assert found == pytest.approx([1.0, 0.4, 1 / 3, 2 / 4])
-    assert alone[["rank_correlation_expected", "tail_expected", "tail_p"]].tolist() == pytest.approx(
-        [0, 1 / 50, 1 / 50]
-    )
-    assert without[["rank_correlation_expected", "tail_expected", "tail_p"]].isna().all()
-    assert table["same_halves"].tolist() == [True, True, False, False, True, True]
-
-
 def test_other_patients_are_refused_without_naming_them() -> None:
     a, b = audit("a", [0.5, 0.6], [0.5, 0.5], ["p0", "p1"]), audit("b", [0.5, 0.6], [0.5, 0.5], ["p0", "p7"])
     with pytest.raises(UserError, match="'a' and 'b' are not of the same patients") as error:
-        stability_table([a, b], 0.01, 1, {})
+        stability_table([a, b], {})
     assert "p7" not in str(error.value)
 
 
@@ -235,4 +245,4 @@ def test_finished_audits_are_compared_by_the_halves_that_their_tables_show(tmp_p
     # Of the 6 leaking patients of the second, all leak in the third.
     last = table[(table["experiment_a"] == names[1]) & (table["experiment_b"] == names[2])].set_index("threshold")
     assert last.loc[0.8, "vulnerable_both"] == last.loc[0.8, "vulnerable_a"] >= 5
-    assert last.loc[0.8, "tail_p"] < 1e-4
+    assert last.loc[0.8, "tail_p"] == 0.01

@@ -341,3 +341,19 @@ def test_results_do_not_depend_on_the_order_of_the_records():
     again = subgroup_tests(d[order], ties[order], patient[order], groups.iloc[order], options, 0)
     pd.testing.assert_frame_equal(first.table, again.table, check_exact=True)
     assert first[1:] == again[1:]
+
+
+def test_equal_numbers_of_records_are_those_of_all_records():
+    """Risk grows with the number of records, of which one group knows fewer: no effect of the group."""
+    rng = RNG(11)
+    rejected = 0
+    for _ in range(20):
+        group = rng.integers(0, 2, 300)
+        sizes = rng.integers(1 + 3 * group, 5 + 3 * group)
+        patient = np.repeat(np.arange(300), sizes)
+        d = (rng.normal(size=300) + 0.6 * sizes)[patient] + 0.3 * rng.normal(size=patient.size)
+        labels = np.array(["a", "b"], dtype=object)[group][patient]
+        labels[(group[patient] == 1) & (rng.random(patient.size) < 0.6)] = None
+        table = run(d, patient, {"g": labels}, tail=0.1, permutations=99)
+        rejected += rows(table, "g", "record")["p_clustered"].iloc[0] <= 0.05
+    assert rejected <= 5  # binomial: 6 or more of 20 with probability 3e-4 at a level of 5 %

@@ -36,13 +36,14 @@ FURTHER_PATIENT_COLUMNS = ["auc_median_unbiased", "auc_empirical", "auc_joint", 
 @dataclass(frozen=True)
 class AuditOptions:
     """flips: common random relabellings; thresholds: AUCs to count patients at; fdr: level of q for "vulnerable";
-    joint: how the joint attack weighs a patient's records; tail: share of records called the tail; permutations: of
-    the subgroup tests; within, unknown_as_group, variables: see `SubgroupOptions`."""
+    joint: how the joint attack weighs a patient's records; rmia_gamma: γ of RMIA; tail: share of records called the
+    tail; permutations: of the subgroup tests; within, unknown_as_group, variables: see `SubgroupOptions`."""
 
     flips: int = 999
     thresholds: Sequence[float] = (0.8, 0.9, 0.95, 0.99)
     fdr: float = 0.05
     joint: str = "equal"
+    rmia_gamma: float = 1.0
     tail: float = 0.01
     permutations: int = 1999
     within: Sequence[str] = ()
@@ -97,7 +98,9 @@ def run_audit(
     paired = design == "complementary"
     # What does not depend on each other fills the processor's cores where one step alone would not.
     with ThreadPoolExecutor(threads) as steps:
-        attacks = steps.submit(attack_all, confidences, member, paired, log_likelihood, seed, threads)
+        attacks = steps.submit(
+            attack_all, confidences, member, paired, log_likelihood, seed, threads, options.rmia_gamma
+        )
         tests = steps.submit(
             subgroup_tests,
             scored.records["d"],
@@ -111,6 +114,8 @@ def run_audit(
         )
         resampled = steps.submit(convergence_table, confidences, member, patient, paired, seed, threads)
         survival = survival_table(scored.records, patients, patient, scored.null)
+        if options.joint == "linear":  # whose null the relabellings of the equal weights are not
+            survival.loc[survival["level"] == "patient_joint", "null"] = np.nan
     attacked, subgroups, models = attacks.result(), tests.result(), resampled.result()
     summary = {
         **_drawn(design, len(confidences), member, patient),
@@ -204,15 +209,15 @@ def _halves(
     """Agreement of the patients' risks by the even and by the odd pairs; None without 4 pairs."""
     if design != "complementary" or len(confidences) < 8:
         return None
-    found = asdict(half_agreement(confidences, member, patient, tie_breakers(names, seed), tail))
+    found = asdict(half_agreement(confidences, member, patient, tie_breakers(names, seed), tail, seed))
     return {key: value if np.isfinite(value) else None for key, value in found.items()}
 
 
 def _normality(scored: Scored) -> dict[str, Any]:
-    """Share of records that fail the normality test, and the records whose AUC is furthest from the rank AUC."""
+    """Share of records that fail the normality test, and those of them whose AUC is furthest from the rank AUC."""
     p, records = scored.records["normality_p"], scored.records
     tested = int(np.isfinite(p).sum())
-    apart = np.abs(records["auc"] - records["auc_empirical"])
+    apart = np.where(records["not_normal"], np.abs(records["auc"] - records["auc_empirical"]), 0.0)
     worst = np.argsort(-apart, kind="stable")[:3]
     return {
         "level": NORMALITY_LEVEL,

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, chi2
+from scipy.stats import binomtest, chi2, poisson
 
 from tailrisk.errors import UserError
 
@@ -19,6 +19,7 @@ DESIGNS: tuple[str, ...] = get_args(Design)
 MIN_MODELS = 4
 _CONTRADICTION_P = 1e-6  # a stated design is refused when its masks would be as unlikely as this
 _CONTRADICTION_BITS = 20  # the same in bits
+_MANY_MODELS = 20  # with so many, hardly a patient has fewer than two on a side
 _MANY_PATIENTS = 30
 
 
@@ -27,6 +28,7 @@ def check(
 ) -> None:
     """Raise UserError unless the masks [M, N] agree with the stated design; patient [N] holds codes 0 … P − 1.
 
+    Whatever is stated but `unknown`, memberships must look as if drawn anew for every patient and every half.
     Only the shape of `confidences` is looked at; its values are checked block by block as they are read. Under
     `independent`, models with exactly half of the patients each are let through: that makes the coins of different
     patients slightly dependent, and the p-values nearly rather than strictly exact.
@@ -45,6 +47,8 @@ def check(
         _check_pairs(member)
     first, coins = _coins(member, patient)
     if design == "complementary":
+        _check_drawn(coins[0::2], models // 2 - 1, "pair", first)
+        _check_sizes(coins[0::2], design)
         return
     count = np.count_nonzero(coins, axis=0)
     if design == "unknown":  # nothing is claimed that masks could contradict
@@ -53,13 +57,56 @@ def check(
     _refuse_pairs(design, coins)
     if design == "balanced":
         _check_balanced(count, models, first)
+        _check_drawn(coins, log2(comb(models, models // 2)) - 1, "model", first)
         return
     _check_sides(count, models, first)
-    if models % 2 == 0 and (count == models // 2).all() and _balance_bits(models, count.size) >= _CONTRADICTION_BITS:
+    exactly = models % 2 == 0 and models >= _MANY_MODELS and (count == models // 2).all()
+    if exactly and _balance_bits(models, count.size) >= _CONTRADICTION_BITS:
         raise UserError(
             f"every patient is IN exactly {models // 2} of {models} models: state `balanced`, not `{design}`"
         )
+    if models >= _MANY_MODELS:
+        _check_drawn(coins, models - 1, "model", first)
     _check_fair(coins, count)
+
+
+def _check_drawn(coins: NDArray[np.bool_], bits: float, what: str, first: NDArray[np.intp]) -> None:
+    """Refuse memberships [n, P] that repeat themselves: halves that serve twice, and patients who are drawn together.
+
+    Two patients go the same way throughout, or opposite ways, with a chance of 2^−bits. p-values take every half and
+    every patient's memberships for drawn anew.
+    """
+    n, patients = coins.shape
+    if patients - 2 * log2(n) >= _CONTRADICTION_BITS:
+        again = np.unique(np.packbits(coins ^ coins[:, :1], axis=1), axis=0, return_inverse=True)[1].ravel()
+        same = np.flatnonzero(again == np.bincount(again).argmax())
+        if same.size > 1:
+            raise UserError(
+                f"{what}s {same[0]} and {same[1]} have the same members, or opposite ones: halves must be drawn anew "
+                f"for every {what}; where several models were trained on one half, average their confidences first"
+            )
+    again = np.unique(np.packbits(coins ^ coins[:1], axis=0), axis=1, return_inverse=True)[1].ravel()
+    sizes = np.bincount(again)
+    together = int((sizes * (sizes - 1) // 2).sum())
+    if poisson.sf(together - 1, patients * (patients - 1) / 2 * 2.0**-bits) < _CONTRADICTION_P:
+        same = np.flatnonzero(again == sizes.argmax())
+        raise UserError(
+            f"the patients of record number {first[same[0]]} and record number {first[same[1]]} are always members "
+            "together, or never, and so are more others than chance would give: membership was not drawn for every "
+            "patient alone; give whatever it was drawn for (a family, a hospital) as the patient, or state `unknown`"
+        )
+
+
+def _check_sizes(coins: NDArray[np.bool_], design: str) -> None:
+    """Refuse models whose numbers of patients vary more than with fair coins; equal halves vary less."""
+    n, patients = coins.shape
+    sizes = np.count_nonzero(coins, axis=1)
+    spread = float(((sizes - patients / 2) ** 2).sum() / (patients / 4))
+    if chi2.sf(spread, n) < _CONTRADICTION_P:
+        raise UserError(
+            f"the number of patients in a model varies {spread / n:.2f} times as much as with fair coins: state "
+            f"`unknown`, not `{design}`"
+        )
 
 
 def _check_pairs(member: NDArray[np.bool_]) -> None:
@@ -148,16 +195,12 @@ def _check_fair(coins: NDArray[np.bool_], count: NDArray[np.intp]) -> None:
         )
     spread = float(((count - models / 2) ** 2).sum() / (models / 4))
     # Counts of a few patients may well all be equal, which the continuous distribution does not know.
-    narrow = float(chi2.cdf(spread, patients)) if patients >= _MANY_PATIENTS else 1.0
+    # With few models, leaving out the patients with fewer than two on a side narrows the spread, too.
+    enough = patients >= _MANY_PATIENTS and models >= _MANY_MODELS
+    narrow = float(chi2.cdf(spread, patients)) if enough else 1.0
     if 2 * min(narrow, float(chi2.sf(spread, patients))) < _CONTRADICTION_P:
         raise UserError(
             f"the number of models that a patient is IN varies {spread / patients:.2f} times as much as with fair "
             "coins: state `unknown`, not `independent`"
         )
-    sizes = np.count_nonzero(coins, axis=1)
-    spread = float(((sizes - patients / 2) ** 2).sum() / (patients / 4))
-    if chi2.sf(spread, models) < _CONTRADICTION_P:
-        raise UserError(
-            f"the number of patients in a model varies {spread / models:.2f} times as much as with fair coins: state "
-            "`unknown`, not `independent`"
-        )
+    _check_sizes(coins, "independent")

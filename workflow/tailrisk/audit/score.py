@@ -196,7 +196,12 @@ def _score_span(confidences: NDArray[np.float32], member: NDArray[np.bool_], pla
     patients["p_value"] = patient_p(v, observed, maxima, p, span.starts, span.sizes, plan.null.uniforms, plan.null.law)
     _, _, joint_null, joint_p = _tested(joint_x, joint_y, plan.paired, plan.null)
     patients["joint_p"] = _joined(p, joint_p, span)
-    if plan.null.coins_of_models:  # from here on it is about AUCs, which not all labellings read alike from u
+    if plan.null.coins_of_models:
+        # Patients with fewer than two models on a side are not audited: the others' p is that given that they are.
+        audited = 1 - 2 * (len(block.x) + len(block.y) + 1) / 2.0 ** min(len(block.x) + len(block.y), 1000)
+        for table, name in ((records, "p_value"), (patients, "p_value"), (patients, "joint_p")):
+            table[name] = np.minimum(table[name] / audited, 1.0)
+        # From here on it is about AUCs, which not all labellings read alike from u.
         scale = flips.auc_scale(plan.null.signs, len(block.x))
         null, maxima, joint_null = null * scale, maxima * scale, joint_null * scale
     curves.add(null, maxima, span.starts, _joined(null, joint_null, span))

@@ -199,6 +199,9 @@ def _record_units(
     pattern = _filled(variable)
     cell = np.zeros_like(pattern) if other is None else _filled(other)
     known = np.flatnonzero((pattern >= 0) & (cell >= 0))
+    # Equal numbers of records are those of all records, as a risk grows with them whether their group is known or not.
+    every = np.unique(patient, return_inverse=True, return_counts=True)
+    cell = np.where(cell < 0, cell, cell * (every[2].max() + 1) + every[2][every[1]])
     return _Units(d[known], ties[known], patient[known], cell[known], pattern[known])
 
 

@@ -94,6 +94,10 @@ class Audit(Strict):
         "other pairs (which has no p-value and no interval).",
     )
 
+    rmia_gamma: float = Field(
+        1.0, gt=0, description="γ of RMIA: how much likelier than a population record a member must be to count."
+    )
+
     @model_validator(mode="after")
     def _rising(self) -> "Audit":
         if any(a >= b for a, b in pairwise(self.thresholds)):

@@ -17,6 +17,9 @@ from tailrisk.config.study import MOST_MODELS, Tables
 from tailrisk.errors import UserError
 from tailrisk.tables import LOSS, ConfidenceWriter, write_table
 
+LARGEST = 1e9  # of a confidence or loss, so that squares of their sums stay numbers
+ROUNDING = 1e-4  # below which a negative loss is that of a probability rounded to a little over 1
+
 
 def given(spec: Tables, confidences: Path, folder: Path) -> list[str]:
     """Write the confidence table at `confidences`, and records and groups.parquet into `folder`; returns what to tell.
@@ -29,8 +32,8 @@ def given(spec: Tables, confidences: Path, folder: Path) -> list[str]:
     model, row = _integers(path, scores, "model", MOST_MODELS), _integers(path, scores, "row", 2**31 - 1)
     member, values = _booleans(path, scores, "member"), _numbers(path, scores, "confidence")
     loss = _numbers(path, scores, LOSS.name) if LOSS.name in scores.column_names else None
-    if loss is not None and (loss < 0).any():
-        raise UserError(f"{path}: column 'loss' is negative{_line(loss < 0)}: it is −log p of the true label")
+    if loss is not None and (loss < -ROUNDING).any():
+        raise UserError(f"{path}: column 'loss' is negative{_line(loss < -ROUNDING)}: it is −log p of the true label")
     models, rows = np.unique(model), np.unique(row)
     step, further = np.diff(model), np.diff(row)
     if not ((step > 0) | ((step == 0) & (further > 0))).all():
@@ -50,7 +53,8 @@ def given(spec: Tables, confidences: Path, folder: Path) -> list[str]:
     with ConfidenceWriter(confidences, "confidences", stamp, losses=loss is not None) as writer:
         for slot, number in enumerate(models):
             part = slice(slot * rows.size, (slot + 1) * rows.size)
-            writer.add(int(number), numbers, member[part], values[part], loss=None if loss is None else loss[part])
+            losses = None if loss is None else np.maximum(loss[part], 0)
+            writer.add(int(number), numbers, member[part], values[part], loss=losses)
     return told
 
 
@@ -60,13 +64,17 @@ def _read(path: Path, columns: list[str], optional: list[str]) -> pa.Table:
             table = pa.parquet.read_table(path)
         else:
             text = {name: pa.string() for name in ("record", "patient") if name in columns}
-            options = pa.csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+            options = pa.csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
             table = pa.csv.read_csv(path, convert_options=options)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"cannot read the table {path}: {' '.join(str(error).split())}") from None
     for name in columns:
         if name not in table.column_names:
             raise UserError(f"{path} has no column '{name}'; {suggestion(name, table.column_names)}")
+        if table.column_names.count(name) > 1:
+            raise UserError(f"{path} has several columns '{name}': name or remove the others")
+        if name in ("record", "patient") and pa.types.is_floating(table.schema.field(name).type):
+            raise UserError(f"{path}: column '{name}' holds numbers with a fraction: give ids as text or whole numbers")
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows")
     table = table.select([name for name in [*columns, *optional] if name in table.column_names])
@@ -85,10 +93,12 @@ def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float32]:
     kind = table.schema.field(name).type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
         raise UserError(f"{path}: column '{name}' holds {kind} values: give numbers")
-    values = table.column(name).to_numpy().astype(np.float32)
+    values = table.column(name).to_numpy()
     if not np.isfinite(values).all():
         raise UserError(f"{path}: column '{name}' is not finite{_line(~np.isfinite(values))}")
-    return values
+    if (np.abs(values) > LARGEST).any():
+        raise UserError(f"{path}: column '{name}' is beyond ±{LARGEST:g}{_line(np.abs(values) > LARGEST)}")
+    return np.asarray(values, dtype=np.float32)
 
 
 def _integers(path: Path, table: pa.Table, name: str, largest: int) -> NDArray[np.int32]:
@@ -154,7 +164,7 @@ def _groups(given: str | None, records: pd.DataFrame) -> pd.DataFrame:
     path = Path(given)
     try:
         parquet = path.suffix in {".parquet", ".pq"}
-        table = pa.parquet.read_table(path).to_pandas() if parquet else pd.read_csv(path, dtype={"record": str})
+        table = pa.parquet.read_table(path).to_pandas() if parquet else _text(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"cannot read the table {path}: {' '.join(str(error).split())}") from None
     if "record" not in table:
@@ -181,6 +191,11 @@ def _groups(given: str | None, records: pd.DataFrame) -> pd.DataFrame:
         else:
             table[name] = values.astype(str).where(values.notna()).astype("category")
     return table
+
+
+def _text(path: Path) -> pd.DataFrame:
+    """A CSV file as text, in which only an empty field is a missing value: "None" and "NA" may be groups."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
 
 
 def _checksums(paths: list[Path]) -> dict[str, str]:
