@@ -176,8 +176,8 @@ def large(threads: int) -> None:
 def beside_peers(checkouts: Path) -> None:
     """CPU time for the scores of all 200 targets on the common matrix, one thread, and the ratio to this package.
 
-    A peer's time is that of one target, the data handed over in its own form, times 200. This package's is that of all
-    targets, LiRA with all of its forms and RMIA with both: more than the equal work.
+    A peer's time is that of one target (the better of two), the data handed over in its own form, times 200. This
+    package's is that of all targets, LiRA with all of its forms and RMIA with both: more than the equal work.
     """
     sys.path.insert(0, str(Path(__file__).parents[1] / "validation"))
     from matrix import common_matrix
@@ -204,7 +204,7 @@ def beside_peers(checkouts: Path) -> None:
             if attack == "loss":
                 continue
             label = f"  {tool}, {attack}, one target"
-            taken = measured(label, lambda run=one_target: run(matrix, 101), repeats=1)[1] * len(matrix.member)
+            taken = measured(label, lambda run=one_target: run(matrix, 101), repeats=2)[1] * len(matrix.member)
             own = seconds["RMIA" if attack.startswith("rmia") else "LiRA"]
             print(f"; all targets {taken:.0f} s, ratio {taken / own:.0f}")
     if "leakoscope" in found:

@@ -82,7 +82,10 @@ def test_third_sentence_falls_back_from_groups_to_capacity_to_none(audits: list[
     third = headlines(plain, 0.95, 0.01)[2]
     assert f"{plural(at[0], 'patient')} at AUC 0.95 or more with 31 trainable parameters" in third
     assert f"{at[2]} patients with 70,000" in third
-    assert headlines(plain[2:], 0.95, 0.01)[2].startswith("No group of patients was found over-represented")
+    assert "6 most exposed records of that model (1 %) are too few" in headlines(plain[2:], 0.95, 0.01)[2]
+    table = plain[2].subgroups
+    many = dataclasses.replace(plain[2], subgroups=table.assign(tail_n=table["tail_n"] * 10))
+    assert headlines([many], 0.95, 0.01)[2].startswith("No group of patients was found over-represented")
     empty = dataclasses.replace(plain[2], subgroups=plain[2].subgroups.iloc[:0])
     assert headlines([empty], 0.95, 0.01)[2].startswith("No group of patients was compared")
 
@@ -97,7 +100,8 @@ def test_a_group_that_only_has_many_records_is_not_named(audits: list[Audited]) 
     assert groups["residual"].max() > 0
     explained = groups.assign(tail_expected_clustered=groups["tail_n"])
     third = headlines([dataclasses.replace(audits[2], subgroups=explained)], 0.95, 0.01)[2]
-    assert third.startswith("No group of patients was found over-represented")
+    assert "over-represented" not in third
+    assert "diagnosis" not in third
 
 
 def test_one_source_twice_is_told_apart() -> None:

@@ -99,11 +99,14 @@ def ours(matrix):
     return all_scores(matrix, TARGETS, POPULATION, OFFLINE_A)
 
 
-@pytest.mark.parametrize(("tool", "attack"), PINS)
+# RMIA against a population of its own, or one drawn at random, is compared by its AUC further down.
+DEFINED = [pin for pin in PINS if "rmia" not in pin[1] or pin == ("Privacy Meter", "rmia_offline")]
+
+
+@pytest.mark.parametrize(("tool", "attack"), DEFINED)
 def test_a_tool_gives_what_its_choices_say(matrix, tool, attack):
     expected = defined(matrix, tool, attack, TARGETS[0])
-    if expected is None:
-        pytest.skip("compares with a population of its own")
+    assert expected is not None
     aucs, scores = PINS[tool, attack]
     # The LiRA reference computes in float32, and a share of the population moves by one record where float32 ties.
     steps = 1.001 / POPULATION if attack.startswith("rmia") else 5e-6

@@ -62,7 +62,7 @@ def test_the_open_study_plans_without_its_data(tmp_path, repository) -> None:
 def test_the_end_says_where_the_report_is(study) -> None:
     (study.folder / "results/report.html").unlink()
     done = study.run()
-    assert "The report is at results/report.html" in done.stdout
+    assert f"The report is at {(study.folder / 'results/report.html').resolve()}" in done.stdout
     assert done.stdout.count("  • ") == 3
 
 

@@ -313,7 +313,7 @@ def headlines(report: Path, sentences: Path) -> None:
     """Print where the report is and its most important sentences."""
     from tailrisk.tables import read_json
 
-    click.echo(f"\nThe report is at {report}")
+    click.echo(f"\nThe report is at {report.resolve()}")
     for sentence in read_json(sentences):
         click.echo(f"  • {sentence}")
 
@@ -329,6 +329,11 @@ def check(config: Path) -> None:
         chunks = len(plan.chunks(experiment.name))
         jobs = f"{chunks} training job{'' if chunks == 1 else 's'}"
         click.echo(f"{experiment.name}: {experiment.n_models} target models in {jobs}")
+    for name, table in plan.study.given.items():
+        click.echo(f"{name}: a confidence table from elsewhere, pairing {table.pairing}")
+        for path in (table.confidences, table.records, table.groups):
+            if path is not None and not Path(path).exists():
+                raise UserError(f"experiments.{name}: {path} does not exist (paths start from {Path.cwd()})")
     from tailrisk.datasets.prepare import has_changed, read
 
     for name in plan.datasets:

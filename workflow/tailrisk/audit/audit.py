@@ -112,6 +112,7 @@ def run_audit(
             ),
             seed,
         )
+        halved = steps.submit(_halves, confidences, member, patient, names, design, options.tail, seed)
         resampled = steps.submit(convergence_table, confidences, member, patient, paired, seed, threads)
         survival = survival_table(scored.records, patients, patient, scored.null)
         if options.joint == "linear":  # whose null the relabellings of the equal weights are not
@@ -132,7 +133,7 @@ def run_audit(
         "aggregate": attacked.summary,
         "normality": _normality(scored),
         "enough": _enough(models, design, len(confidences) // 2, options, len(names)),
-        "halves": _halves(confidences, member, patient, names, design, options.tail, seed),
+        "halves": halved.result(),
         "degenerate_records": int(scored.records["degenerate"].sum()),
         "subgroups_skipped": subgroups.skipped,
         "subgroups_alone": subgroups.alone,

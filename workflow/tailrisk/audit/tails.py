@@ -55,9 +55,9 @@ def saddlepoint_p(v: NDArray[np.float64]) -> NDArray[np.float64]:
 
     With K(t) = Σ log cosh(t v), K′(t̂) = x = Σv, w = √(2(t̂x − K)), u = t̂ √K″: p = 1 − Φ(w) + φ(w)(1/u − 1/w).
     Measured: within 3 % at 100 pairs down to 1e-8; at 20 pairs typically 2 % down to 1e-3 and 4 % down to 1e-4, but
-    single records up to 47 % too small at 17 and 18 pairs, where few labellings are left. Used from 24 pairs on, and for
-    differences without ties only: it smooths the steps of a discrete sum away and so loses half of P(Σ ε v = x); at 100 pairs p was
-    10 % too small with a dozen distinct |v| and 45 % with two. `record_tail_p` chooses.
+    single records up to 47 % too small at 17 and 18 pairs, where few labellings are left. Used from 24 pairs on, and
+    for differences without ties only: it smooths the steps of a discrete sum away and so loses half of P(Σ ε v = x); at
+    100 pairs p was 10 % too small with a dozen distinct |v| and 45 % with two. `record_tail_p` chooses.
     Never below 2⁻ⁿ, which is also the answer when no difference is negative and no other labelling reaches x.
     """
     n = v.shape[0]

@@ -8,6 +8,9 @@ from tailrisk.figures.subgroups import LEVEL
 from tailrisk.report.audited import Audited
 from tailrisk.report.text import expected, metric, number, plural, share
 
+FEW = 20
+"""Records in the tail below which hardly any group could be found over-represented."""
+
 
 def most_exposed(audits: Sequence[Audited], threshold: float) -> Audited:
     """The experiment with the largest share of vulnerable patients at `threshold`, then by counts and by AUC.
@@ -120,4 +123,11 @@ def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float
         )
     if every.empty:
         return "No group of patients was compared, because the dataset names none."
+    row = every.loc[every["tail_share"].idxmax()]
+    size = round(row["tail_n"] / row["tail_share"])
+    if size < FEW:
+        return (
+            f"The {plural(size, 'most exposed record')} of that model ({share(tail)}) are too few to say whether a group is "
+            "at higher risk: a larger tail (`subgroups.tail`) would show more."
+        )
     return "No group of patients was found over-represented among the most exposed records of that model."

@@ -40,6 +40,11 @@ def signed_percent(value: Any) -> str:
     return MISSING if value is None or math.isnan(value) else f"{100 * value:+.0f} %".replace("-", "−")
 
 
+def standard_error(value: Any) -> str:
+    """A standard error with three decimals, or "< 0.001"."""
+    return "< 0.001" if value is not None and value < 0.0005 else number(value)
+
+
 def metric(name: str) -> str:
     """A metric's name as written in text."""
     return METRICS.get(name, name)
@@ -49,6 +54,15 @@ def plural(n: int, noun: str) -> str:
     """`1 patient`, `2 patients`, `no patient`."""
     return f"no {noun}" if n == 0 else f"{n:,} {noun}" + ("" if n == 1 else "s")
 
+
+FURTHER_ATTACKS = {
+    "lira_online_fixed": "LiRA online, one variance for all records",
+    "lira_online_shrunk": "LiRA online, variances drawn together",
+    "lira_offline_fixed": "LiRA offline, one variance for all records",
+    "lira_offline_two_sided": "LiRA offline, two-sided",
+    "lira_offline_two_sided_fixed": "LiRA offline, two-sided, one variance for all records",
+}
+"""Attacks that are in the table alone."""
 
 DRAWN = {
     "complementary": "Their members were drawn as complementary pairs.",
@@ -65,11 +79,12 @@ def drawn(design: str) -> str:
 
 def attack(name: str) -> str:
     """An aggregate attack's name as written in text."""
-    return ATTACKS.get(name, name)
+    return (ATTACKS | FURTHER_ATTACKS)[name]
 
 
 FILTERS = {
     "drawn": drawn,
+    "standard_error": standard_error,
     "attack": attack,
     "number": number,
     "count": count,
