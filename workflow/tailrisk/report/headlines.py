@@ -127,7 +127,7 @@ def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float
     size = round(row["tail_n"] / row["tail_share"])
     if size < FEW:
         return (
-            f"The {plural(size, 'most exposed record')} of that model ({share(tail)}) are too few to say whether a group "
-            "is at higher risk: a larger tail (`subgroups.tail`) would show more."
+            f"The {plural(size, 'most exposed record')} of that model ({share(tail)}) are too few to say whether a "
+            "group is at higher risk: a larger tail (`subgroups.tail`) would show more."
         )
     return "No group of patients was found over-represented among the most exposed records of that model."
