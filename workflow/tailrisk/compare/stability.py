@@ -31,6 +31,7 @@ PATIENT_COLUMNS = ["patient", "n_records", "auc", "q_value"]
 _OTHER_PATIENTS = (
     "the audits of '{}' and '{}' are not of the same patients: compare experiments on one prepared dataset"
 )
+Relabelled = dict[tuple[str, bytes, int], tuple[NDArray[np.float32], NDArray[np.float32]]]
 SETTINGS = {"seed": ("seed",), "model": ("model", "code")}  # keys of a recipe's stamp; all others are of the recipe
 
 
@@ -110,6 +111,7 @@ def write_stability(
     """
     everyone = read_table(records, "records", ["patient"])["patient"].to_numpy(dtype=str)
     agreements: dict[tuple[str, str], tuple[Agreement, bool]] = {}
+    known: Relabelled = {}
     names = list(audits)
     for i, name in enumerate(names):
         scores = read_confidences(confidences[name])
@@ -119,7 +121,9 @@ def write_stability(
             other = read_confidences(confidences[other_name])
             if not np.array_equal(other.rows, scores.rows):
                 raise UserError(_OTHER_PATIENTS.format(name, other_name))
-            agreements[name, other_name] = beside_chance(scores, other, patient, ties, tail, seed)
+            agreements[name, other_name] = beside_chance(
+                scores, other, patient, ties, tail, seed, (name, other_name), known
+            )
     rows = stability_table(
         [
             {
@@ -136,20 +140,32 @@ def write_stability(
 
 
 def beside_chance(
-    a: Confidences, b: Confidences, patient: NDArray[np.intp], ties: NDArray[np.uint64], tail: float, seed: int
+    a: Confidences,
+    b: Confidences,
+    patient: NDArray[np.intp],
+    ties: NDArray[np.uint64],
+    tail: float,
+    seed: int,
+    names: tuple[str, str] = ("a", "b"),
+    known: Relabelled | None = None,
 ) -> tuple[Agreement, bool]:
     """Agreement of two experiments on the same records, in complementary pairs, and whether on the same halves.
 
     On the same halves only the target models that both have are compared, and IN and OUT change places in the same
-    pairs of both; on other halves each experiment is relabelled by itself.
+    pairs of both; on other halves each experiment is relabelled by itself. known: risks by experiment, models and key
+    of the relabelling, which serve all pairs that an experiment is in.
     """
     _, in_a, in_b = np.intersect1d(a.models, b.models, return_indices=True)
     same = bool(in_a.size >= 2 and np.array_equal(a.member[in_a], b.member[in_b]))
     chosen = (in_a, in_b) if same else (np.arange(len(a.models)), np.arange(len(b.models)))
-    found = [
-        risks(one.confidence[models], one.member[models], patient, flips.sign_flips(len(models) // 2, FLIPS, key))
-        for one, models, key in zip((a, b), chosen, (seed, seed if same else seed + 1), strict=True)
-    ]
+    known = {} if known is None else known
+    found = []
+    for name, one, models, key in zip(names, (a, b), chosen, (seed, seed if same else seed + 1), strict=True):
+        made = (name, models.tobytes(), key)
+        if made not in known:
+            signs = flips.sign_flips(len(models) // 2, FLIPS, key)
+            known[made] = risks(one.confidence[models], one.member[models], patient, signs)
+        found.append(known[made])
     (risk_a, null_a), (risk_b, null_b) = found
     flipped = min(len(null_a), len(null_b))  # fewer where there are not so many relabellings
     return agreement(risk_a, risk_b, null_a[:flipped], null_b[:flipped], ties, tail), same
