@@ -6,6 +6,7 @@ rule prepare:
         records="results/datasets/{dataset}/records.parquet",
         inputs="results/datasets/{dataset}/inputs.npy",
         labels="results/datasets/{dataset}/labels.npy",
+        excluded="results/datasets/{dataset}/excluded.parquet",
         card="results/datasets/{dataset}/card.json",
     log:
         "results/logs/prepare/{dataset}.log",
@@ -22,7 +23,7 @@ rule prepare:
         code=lambda wildcards: plan.source_code(wildcards.dataset, "prepare"),
     shell:
         "tailrisk prepare --name {wildcards.dataset} --source {params.source:q} "
-        "--output results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
+        "--threads {threads} --output results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
 rule groups:

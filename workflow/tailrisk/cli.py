@@ -51,12 +51,13 @@ named_paths: dict[str, Any] = {"multiple": True, "callback": lambda ctx, param, 
 @main.command()
 @click.option("--name", required=True)
 @click.option("--source", required=True, help="Options of the source, as JSON.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Files decoded at once.")
 @click.option("--output", type=PATH, required=True)
-def prepare(name: str, source: str, output: Path) -> None:
+def prepare(name: str, source: str, threads: int, output: Path) -> None:
     """Read a source, split it by patient, validate it, and write the prepared dataset."""
     from tailrisk.datasets.prepare import prepare as run
 
-    run(name, parse(AnySource, json.loads(source), f"datasets.{name}"), output)
+    run(name, parse(AnySource, json.loads(source), f"datasets.{name}"), output, threads)
 
 
 @main.command()

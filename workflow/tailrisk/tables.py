@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tailrisk import __version__
 from tailrisk.errors import UserError
@@ -43,6 +43,11 @@ def _schema(text: str) -> pa.Schema:
 
 SCHEMAS: dict[str, pa.Schema] = {
     "records": _schema("record:str patient:str split:cat"),
+    "excluded": _schema("record:str stage:cat reason:cat detail:str"),
+    "duplicates": _schema(
+        "record_a:str patient_a:str split_a:cat record_b:str patient_b:str split_b:cat kind:cat difference:f64 "
+        "same_label:bool"
+    ),
     "groups": _schema("record:str"),
     "chunk": _schema("query:cat model:i16 row:i32 member:bool confidence:f32"),
     "confidences": _schema("model:i16 row:i32 member:bool confidence:f32"),
@@ -107,11 +112,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write `array` as .npy, atomically. `numpy.save` loses the reason where a disk is full; a plain write keeps it."""
-    array = np.ascontiguousarray(array)
+    """Write `array` as .npy, atomically."""
+    write_blocks(path, array.shape, array.dtype, [array])
+
+
+def write_blocks(path: Path, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
+    """Write `blocks` [n, ...], together of `shape`, as one .npy, atomically and without holding more than one.
+
+    `numpy.save` loses the reason where a disk is full; a plain write keeps it.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-        stream.write(array.data)
+        np.lib.format.write_array_header_1_0(stream, header)
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
 def write_json(path: Path, value: Any) -> None:

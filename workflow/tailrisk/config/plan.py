@@ -7,7 +7,7 @@ from typing import Any
 from tailrisk.config.base import canonical
 from tailrisk.config.fingerprint import files_hash, fingerprint
 from tailrisk.config.load import parse
-from tailrisk.config.sources import AnySource
+from tailrisk.config.sources import UNREAD, AnySource
 from tailrisk.config.study import (
     Experiment,
     Study,
@@ -128,13 +128,12 @@ class Plan:
         return [f"results/targets/{experiment}/{chunk}.parquet" for chunk in self.chunks(experiment)]
 
     def source(self, dataset: str) -> str:
-        """What decides a prepared dataset, as canonical JSON: all options of its source but groups and captions."""
-        unread = {"groups", "url", "title", "licence"}
-        return canonical(self.dataset(dataset).model_dump(mode="json", exclude=unread))
+        """What decides a prepared dataset, as canonical JSON: all options of its source that it depends on."""
+        return canonical(self.dataset(dataset).model_dump(mode="json", exclude=UNREAD))
 
     def grouping(self, dataset: str) -> str:
         """What decides the group variables of a dataset, as canonical JSON."""
-        return canonical(self.dataset(dataset).model_dump(mode="json", exclude={"url", "title", "licence"}))
+        return canonical(self.dataset(dataset).model_dump(mode="json", exclude=UNREAD - {"groups"}))
 
     @property
     def downloads(self) -> str:

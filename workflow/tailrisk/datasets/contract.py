@@ -1,14 +1,14 @@
 """The prepared dataset: what every source must deliver, its validation, and how later stages open it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tailrisk.errors import UserError
 from tailrisk.tables import read_json, read_table
@@ -18,14 +18,41 @@ SPLITS = ("audit", "validation", "test")
 
 
 @dataclass(frozen=True)
+class Files:
+    """Inputs that lie in a file each, to be decoded when they are needed.
+
+    `decode` makes an array of `shape` and `dtype` of one of `paths` [N]; it raises UserError with the reason where the
+    file is unfit, `decode.BlankError` where it has no content, and OSError where it cannot be read. It is a function of
+    a module or a `functools.partial` of one, as `workers` may be processes; threads suit decoders written in C. `kind`
+    says what the files are in messages ("images").
+    """
+
+    paths: Sequence[Path]
+    decode: Callable[[Path], NDArray[Any]]
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    kind: str
+    workers: Literal["threads", "processes"] = "threads"
+
+
+def excluded(record: Sequence[str] | pd.Series = (), reason: str | Sequence[str] = "") -> pd.DataFrame:
+    """A part of `Dataset.excluded`: rows of the source that become no records, and why."""
+    return pd.DataFrame({"record": pd.Series(record, dtype=object).to_numpy(), "reason": reason}, dtype=object)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What a source delivers, before it is split.
 
     `record` and `patient` are ids [N]; `inputs` is a table [N, F] float32, signals [N, leads, samples] float32 or
-    images [N, channels, height, width] uint8; `features` names the columns of a table or the leads of signals, and is
-    empty for images; `labels` is [N] int64 (binary 0/1, or
-    class numbers), or [N, L] float32 with NaN for an unobserved label. `split` [N] is set where the source brings
-    its own; `groups` holds one column a group variable, missing where unknown. `where` names the source in messages.
+    images [N, channels, height, width] uint8, in memory or as files to be decoded; `features` names the columns of a
+    table or the leads of signals, and is empty for images; `labels` is [N] int64 (binary 0/1, or class numbers), or
+    [N, L] float32 with NaN for an unobserved label. `split` [N] is set where the source brings its own, None in it
+    for patients of whom a validation part is to be drawn; `groups` holds one column a group variable, missing where
+    unknown. `where` names the source in messages. `excluded` lists the rows of the source's main table that are no
+    records, each with one reason: records and excluded rows together are all of its rows. `expected` are counts that
+    the literature gives for the complete source: of `rows` (of the main table), `records`, `patients`, or of
+    `class <name>`.
     """
 
     title: str
@@ -33,7 +60,7 @@ class Dataset:
     classes: list[str]
     record: NDArray[np.object_]
     patient: NDArray[np.object_]
-    inputs: NDArray[Any]
+    inputs: NDArray[Any] | Files
     labels: NDArray[Any]
     groups: pd.DataFrame
     features: list[str]
@@ -42,6 +69,8 @@ class Dataset:
     where: str
     split: NDArray[np.object_] | None = None
     checksums: dict[str, str] = field(default_factory=dict)
+    excluded: pd.DataFrame = field(default_factory=excluded)
+    expected: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def read(spec: Diabetes130) -> Dataset:
         labels=early.to_numpy(np.int64),
         groups=_groups(table),
         features=features,
-        licence="CC BY 4.0 (UCI Machine Learning Repository, doi 10.24432/C5230J)",
+        licence=spec.terms,
         preprocessing="Numbers standardised over all records; one indicator per level of a category, missing values "
         "a level of their own; ICD-9 codes of the three diagnoses grouped as by Strack et al.",
         where=where,

@@ -1,9 +1,11 @@
 """The groups stage: who a prepared dataset's records belong to. Nothing here is known to training."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tailrisk.config.sources import Source
 from tailrisk.datasets.contract import Dataset
@@ -19,35 +21,34 @@ def groups(spec: Source, folder: Path) -> None:
     """Write groups.parquet of a prepared dataset: one row per record, in the order of records.parquet."""
     dataset = read(spec)
     records = read_table(folder / "records.parquet", "records")
-    same = all(
-        np.array_equal(records[column].to_numpy(object), ids)
-        for column, ids in (("record", dataset.record), ("patient", dataset.patient))
-    )
+    # Records whose file could not be used are not in the prepared dataset; all others are, in the source's order.
+    rows = pd.Index(dataset.record).get_indexer(records["record"])
+    same = (rows >= 0).all() and np.array_equal(records["patient"].to_numpy(object), dataset.patient[rows])
     if not same or has_changed(dataset, folder):
         raise UserError(
             f"{dataset.where} has changed since {folder} was prepared: run snakemake with --forcerun prepare"
         )
-    frame = dataset.groups.reset_index(drop=True).copy()
+    frame = dataset.groups.reset_index(drop=True).iloc[rows].reset_index(drop=True)
     for name in frame:
         if frame[name].isna().all():
             raise UserError(f"{dataset.where}: group column '{name}' is blank in every row: correct or remove it")
         if not frame[name].map(lambda value: isinstance(value, list)).any():
             frame[name] = frame[name].astype(str).where(frame[name].notna()).astype("category")
-    label = _label(dataset)
+    label = _label(dataset, dataset.labels[rows])
     if LABEL not in frame and not any(_same(frame[name], label) for name in frame):
         frame[LABEL] = label
-    frame.insert(0, "record", dataset.record)
+    frame.insert(0, "record", dataset.record[rows])
     write_table(folder / "groups.parquet", "groups", frame)
 
 
-def _label(dataset: Dataset) -> pd.Series:
+def _label(dataset: Dataset, labels: NDArray[Any]) -> pd.Series:
     """The records' own labels as a group variable: a risk that looks like a group's may be that of a rare label."""
     if dataset.task != "multilabel":
-        return pd.Series(np.array(dataset.classes, dtype=object)[dataset.labels]).astype("category")
+        return pd.Series(np.array(dataset.classes, dtype=object)[labels]).astype("category")
     names = np.array(dataset.classes, dtype=object)
-    observed = ~np.isnan(dataset.labels).all(axis=1)
-    labels = pd.Series([names[row == 1].tolist() for row in dataset.labels], dtype=object)
-    return labels.where(observed, None)
+    observed = ~np.isnan(labels).all(axis=1)
+    borne = pd.Series([names[row == 1].tolist() for row in labels], dtype=object)
+    return borne.where(observed, None)
 
 
 def _same(variable: pd.Series, label: pd.Series) -> bool:

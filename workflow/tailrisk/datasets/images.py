@@ -1,27 +1,33 @@
-"""Pictures: finding them below a folder, and reading them as 8-bit gray of one size."""
+"""Pictures: finding them below a folder, and reading them as 8-bit gray or colour of one size."""
 
 import os
 from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tailrisk.datasets.contract import first
-from tailrisk.datasets.files import read_files
+from tailrisk.datasets.contract import Files
 from tailrisk.errors import UserError
 
-EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA"}
-"""Pillow's names of the kinds of pixels that become 8-bit gray without a loss of range."""
+EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
+"""Pillow's names of the kinds of pixels that become 8-bit gray or colour without a loss of range."""
+SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I"}
+DRAFT = 2
+"""JPEG files are decoded at a half, a quarter or an eighth of their size where that leaves this many pixels a side for
+each of the result: resizing averages over the others anyway, and decoding is most of the work."""
+Deep = Literal["refused", "full", "own"]
+"""What becomes of pixels of 16 bits: refused, 0 to 65,535 made 0 to 255 (full), or an image's own range (own)."""
 
 
 def find_images(folder: Path, names: Sequence[str], where: str) -> list[Path]:
-    """The files called `names`, anywhere below `folder`; links are followed.
+    """The files called `names`, anywhere below `folder`; links are followed. Missing ones are given a path there.
 
-    UserError with their number and the first few where files are missing, or a name occurs in two places.
+    UserError where none is found, or a name occurs in two places.
     """
     wanted = set(names)
     found: dict[str, Path] = {}
@@ -30,34 +36,60 @@ def find_images(folder: Path, names: Sequence[str], where: str) -> list[Path]:
             if name in found:
                 raise UserError(f"the image {name} lies in {found[name].parent} and in {parent}: remove one of them")
             found[name] = Path(parent, name)
-    missing = [name for name in names if name not in found]
-    if missing:
+    if not found:
         raise UserError(
-            f"{len(missing)} of the {len(names)} images in {where} are not below {folder}: {first(missing)}; fetch "
-            "them, or leave their rows out of the table"
+            f"none of the {len(names):,} images in {where} is below {folder}, such as {names[0]}: unpack them "
+            "there, or correct the dataset's options"
         )
-    return [found[name] for name in names]
+    return [found.get(name, folder / name) for name in names]
 
 
-def gray_images(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
-    """Images [N, 1, size, size] uint8 from files of any size and, of 8 bits a channel, any kind; see `gray_image`."""
-    return read_files(partial(gray_image, size=size), files, (1, size, size), np.uint8, "images", workers="threads")
+def pictures(paths: Sequence[Path], shape: tuple[int, int], colour: bool = False, deep: Deep = "refused") -> Files:
+    """Images [N, 1 or 3, height, width] uint8, to be decoded by `picture`."""
+    decode = partial(picture, shape=shape, colour=colour, deep=deep)
+    return Files(paths, decode, (3 if colour else 1, *shape), np.uint8, "images")
 
 
-def gray_image(file: Path, size: int) -> NDArray[np.uint8]:
-    """One image [1, size, size]: luma of ITU-R 601 without the alpha channel, resized by Pillow.
+def picture(file: Path, shape: tuple[int, int], colour: bool = False, deep: Deep = "refused") -> NDArray[np.uint8]:
+    """One image [1 or 3, height, width]: gray (luma of ITU-R 601) or colour without the alpha channel, resized.
 
-    Resizing is bilinear with antialiasing (a triangle filter as wide as two pixels of the result), and changes
-    the aspect ratio of images that are not square. UserError where the file is not a readable 8-bit picture.
+    Resizing is Pillow's bilinear with antialiasing (a triangle filter as wide as two pixels of the result); the aspect
+    ratio is not kept. UserError where the file is not a readable picture, FileNotFoundError where there is none.
     """
+    height, width = shape
+    content = BytesIO(file.read_bytes())
     try:
-        content = BytesIO(file.read_bytes())
         with Image.open(content) as image:
             image.verify()  # checksums, which decoding passes over; an image has to be opened anew afterwards
         with Image.open(content) as image:
+            if image.mode in SIXTEEN_BIT:
+                return resized(_sixteen_bits(image, deep), shape)
             if image.mode not in EIGHT_BIT:
-                raise UserError(f"(pixels of Pillow's mode {image.mode}, not of 8 bits)")
-            gray = image.convert("L")
+                raise UserError(f"pixels of Pillow's mode {image.mode}, not of 8 or 16 bits")
+            mode = "RGB" if colour else "L"
+            image.draft(mode, (DRAFT * width, DRAFT * height))
+            pixels = image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"({error})") from None
-    return np.asarray(gray.resize((size, size), Image.Resampling.BILINEAR))[None]
+        raise UserError(str(error)) from None
+    array = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(array.transpose(2, 0, 1)) if colour else array[None]
+
+
+def resized(gray: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pixels [h, w] between 0 and 1 as an image [1, height, width] of 8 bits."""
+    image = Image.fromarray(np.asarray(gray * 255, dtype=np.float32))
+    small = np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    return np.clip(np.rint(small), 0, 255).astype(np.uint8)[None]
+
+
+def own_range(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixels of which the darkest become 0 and the brightest 1; all 0 where they are all the same."""
+    low, high = float(pixels.min()), float(pixels.max())
+    return (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+
+
+def _sixteen_bits(image: Image.Image, deep: Deep) -> NDArray[np.float64]:
+    if deep == "refused":
+        raise UserError(f"pixels of Pillow's mode {image.mode}, not of 8 bits")
+    pixels = np.asarray(image).astype(np.float64)
+    return own_range(pixels) if deep == "own" else pixels / 65535

@@ -1,13 +1,13 @@
 """Tables of labels that lie beside images or signals: reading them as text, and ages in bands."""
 
 import hashlib
-import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from tailrisk.config.base import suggestion
 from tailrisk.datasets.contract import first
@@ -17,25 +17,35 @@ from tailrisk.errors import UserError
 def label_table(path: Path, complete: Sequence[str], optional: Sequence[str] = ()) -> tuple[pd.DataFrame, str]:
     """The named columns of a CSV file (also compressed) as stripped text, and the file's SHA-256.
 
-    Blanks are missing values; UserError where a column is absent, or one of `complete` is blank in a row.
+    Blanks are missing values; a column without a name is called "". UserError where a column is absent, one of
+    `complete` is blank in a row, or a row has more or fewer values than the header.
     """
+    wanted = [*complete, *optional]
+    parse = csv.ParseOptions(newlines_in_values=True)
     try:
-        with warnings.catch_warnings():
-            # With index_col=False empty ends of rows are fine; values beyond the header would be dropped.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+        with csv.open_csv(path, parse_options=parse) as reader:
+            header = reader.schema.names
+        for name in wanted:
+            if name not in header:
+                raise UserError(f"{path} has no column '{name}'; {suggestion(name, header)}")
+        # pandas would drop values beyond the header in silence where it reads some columns only.
+        convert = csv.ConvertOptions(
+            include_columns=wanted,
+            column_types=dict.fromkeys(wanted, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+        )
+        table = csv.read_csv(path, parse_options=parse, convert_options=convert).to_pandas()
     except FileNotFoundError:
         raise UserError(f"the table {path} does not exist: put it there, or correct the dataset's options") from None
-    except pd.errors.ParserWarning:
-        raise UserError(f"{path}: rows hold more values than the header has columns: fetch the file again") from None
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{path} is not a readable table: {' '.join(str(error).split())}") from None
-    for name in (*complete, *optional):
-        if name not in table:
-            raise UserError(f"{path} has no column '{name}'; {suggestion(name, map(str, table.columns))}")
+    except (OSError, EOFError, pa.ArrowException) as error:
+        # The message of a parser may go on with the row, which is a patient's.
+        reason = " ".join(str(error).split()).partition(": Expected")
+        fault = "rows hold more or fewer values than the header" if reason[1] else reason[0]
+        raise UserError(f"{path} is not a readable table ({fault}): fetch the file again") from None
     if table.empty:
         raise UserError(f"{path} has no rows")
-    table = table[[*complete, *optional]].apply(lambda column: column.str.strip())
+    table = table.apply(lambda column: column.str.strip())
     table = table.where(table != "")
     for name in complete:
         refuse(path, table[name].isna(), f"column '{name}' is blank")

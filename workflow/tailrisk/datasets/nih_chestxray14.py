@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tailrisk.config.sources import NihChestXray14
 from tailrisk.datasets.contract import Dataset, Task, first
-from tailrisk.datasets.images import find_images, gray_images
+from tailrisk.datasets.images import find_images, pictures
 from tailrisk.datasets.labels import age_bands, label_table, refuse
 from tailrisk.errors import UserError
 
@@ -52,13 +52,12 @@ def read(spec: NihChestXray14) -> Dataset:
         classes=classes,
         record=table["Image Index"].to_numpy(object),
         patient=table["Patient ID"].to_numpy(object),
-        inputs=gray_images(files, spec.size),
+        inputs=pictures(files, spec.shape),
         labels=labels,
         groups=_groups(table, findings, path),
         features=[],
-        licence="No restriction on use; cite Wang et al., CVPR 2017, and acknowledge the NIH Clinical Center as "
-        "provider (https://nihcc.app.box.com/v/ChestXray-NIHCC)",
-        preprocessing=f"8-bit gray, resized to {spec.size} × {spec.size} pixels (bilinear, antialiased).",
+        licence=spec.terms,
+        preprocessing=f"8-bit gray, resized to {' × '.join(map(str, spec.shape))} pixels (bilinear, antialiased).",
         where=str(path),
         checksums={path.name: checksum},
     )

@@ -10,8 +10,7 @@ import wfdb
 from numpy.typing import NDArray
 
 from tailrisk.config.sources import PtbXl
-from tailrisk.datasets.contract import Dataset, first
-from tailrisk.datasets.files import read_files
+from tailrisk.datasets.contract import Dataset, Files, first
 from tailrisk.datasets.labels import age_bands, label_table, refuse
 from tailrisk.errors import UserError
 
@@ -49,7 +48,7 @@ def read(spec: PtbXl) -> Dataset:
         labels=labels,
         groups=_groups(table, labels, path),
         features=LEADS,
-        licence="CC BY 4.0 (PhysioNet, doi 10.13026/kfzx-aw45)",
+        licence=spec.terms,
         preprocessing=f"None: millivolts at {spec.rate} samples per second.",
         where=str(path),
         checksums={TABLE: checksum, STATEMENTS: statements_checksum},
@@ -58,7 +57,7 @@ def read(spec: PtbXl) -> Dataset:
 
 def _superclasses(path: Path) -> tuple[dict[str, str | None], str]:
     """Superclass of every statement, None of those that are not diagnostic; and the checksum of the table."""
-    table, checksum = label_table(path, complete=["Unnamed: 0"], optional=["diagnostic", "diagnostic_class"])
+    table, checksum = label_table(path, complete=[""], optional=["diagnostic", "diagnostic_class"])
     diagnostic = pd.to_numeric(table["diagnostic"], errors="coerce") == 1
     refuse(
         path,
@@ -66,7 +65,7 @@ def _superclasses(path: Path) -> tuple[dict[str, str | None], str]:
         f"column 'diagnostic_class' is none of {', '.join(SUPERCLASSES)}",
     )
     classes = table["diagnostic_class"].where(diagnostic, None)
-    return dict(zip(table["Unnamed: 0"], classes, strict=True)), checksum
+    return dict(zip(table[""], classes, strict=True)), checksum
 
 
 def _labels(codes: pd.Series, superclass: dict[str, str | None], path: Path) -> NDArray[np.float32]:
@@ -90,37 +89,39 @@ def _statements(text: str) -> list[str] | None:
     return [str(code) for code in found] if isinstance(found, dict) else None
 
 
-def _signals(folder: Path, names: list[str], rate: int) -> NDArray[np.float32]:
-    """Signals [N, 12, samples] in millivolts from the WFDB records `names`, given without a suffix."""
-    missing = [name for name in names if not all((folder / f"{name}{suffix}").is_file() for suffix in (".hea", ".dat"))]
-    if missing:
+def _signals(folder: Path, names: list[str], rate: int) -> Files:
+    """Signals [N, 12, samples] in millivolts of the WFDB records `names`, given without a suffix."""
+    paths = [folder / f"{name}.hea" for name in names]
+    if not any(path.is_file() for path in paths):
         raise UserError(
-            f"{len(missing)} of the {len(names)} signals at {rate} samples per second are not in {folder}: "
-            f"{first(missing)}; fetch their .hea and .dat files, or set `rate` to {600 - rate}"
+            f"none of the {len(names):,} signals at {rate} samples per second is in {folder}, such as {names[0]}.hea: "
+            f"fetch them, or set `rate` to {600 - rate}"
         )
-    files = [folder / name for name in names]
-    shape = (len(LEADS), SECONDS * rate)
     # Processes, as most of the time goes into wfdb's parsing of headers, in Python.
-    return read_files(partial(signal, rate=rate), files, shape, np.float32, "signals", workers="processes")
+    shape = (len(LEADS), SECONDS * rate)
+    return Files(paths, partial(signal, rate=rate), shape, np.float32, "signals", workers="processes")
 
 
 def signal(file: Path, rate: int) -> NDArray[np.float32]:
-    """One ECG [12, samples] in millivolts from a WFDB record; UserError where it is damaged or not as announced."""
+    """One ECG [12, samples] in millivolts from the WFDB record of a header; UserError where it is damaged or not as
+    announced, FileNotFoundError where it or its signals are missing."""
     try:
-        record = wfdb.rdrecord(str(file), physical=False)
+        record = wfdb.rdrecord(str(file.with_suffix("")), physical=False)
         sound = record.checksum == record.calc_checksum()
         usual = record.sig_name == LEADS and set(record.units) == {"mV"} and set(record.adc_gain) == {STEPS}
         millivolts = record.dac(return_res=32)
+    except FileNotFoundError:
+        raise
     except Exception as error:  # wfdb raises whatever its parser stumbles on
-        raise UserError(f"(not a readable WFDB record: {' '.join(str(error).split())})") from None
+        raise UserError(f"not a readable WFDB record: {' '.join(str(error).split())}") from None
     if not sound:
-        raise UserError("(its samples do not agree with the checksum in its header)")
+        raise UserError("its samples do not agree with the checksum in its header")
     if not usual:
-        raise UserError(f"(its leads are not I to V6 in the usual order at {STEPS} steps a millivolt)")
+        raise UserError(f"its leads are not I to V6 in the usual order at {STEPS} steps a millivolt")
     if record.fs != rate or len(millivolts) != SECONDS * rate:
-        raise UserError(f"(not {SECONDS} seconds at {rate} samples per second)")
+        raise UserError(f"not {SECONDS} seconds at {rate} samples per second")
     if np.isnan(millivolts).any():
-        raise UserError(f"(lead {LEADS[int(np.isnan(millivolts).any(axis=0).argmax())]} has samples without a value)")
+        raise UserError(f"lead {LEADS[int(np.isnan(millivolts).any(axis=0).argmax())]} has samples without a value")
     return np.asarray(millivolts.T)
 
 
