@@ -57,7 +57,7 @@ class Finished:
     def context(self, **provenance: object) -> Context:
         comparisons = {"main.hospital": self.comparison}
         return build_context(
-            self.study, self.files, self.datasets, comparisons, self.access, self.stability, self.groups, provenance
+            self.study, self.files, self.datasets, {}, comparisons, self.access, self.stability, self.groups, provenance
         )
 
     def audit(self, experiment: str, query: str) -> Path:
@@ -147,6 +147,9 @@ def finish(results: Path) -> Finished:
         dataset / "baseline.json", {"model": "logistic regression", "metric": "auroc", "value": 0.81, "n_train": 300}
     )
     write_json(dataset / "card.json", _card())
+    write_json(
+        dataset / "duplicates.json", {"threshold": 0.01, "of_one_patient": 0, "identical": COPIES, "near": COPIES}
+    )
     files, access = {}, {}
     for (model, capacity), (n_leaking, shift) in zip(CAPACITIES.items(), LEAKS, strict=True):
         name = f"main.hospital.{model}"
@@ -215,11 +218,18 @@ def _performance(capacity: int) -> pd.DataFrame:
     )
 
 
+COPIES = {"records": 0, "patients": 0, "pairs": 0, "across_splits": 0, "both_audited": 0, "different_labels": 0}
+
+
 def _card() -> dict[str, object]:
     return {
-        "name": "hospital", "title": "Hospital & clinic", "task": "binary", "n_outputs": 1, "n_records": 800,
-        "n_patients": 400, "splits": {s: {"records": n, "patients": n // 2} for s, n in
-                                      (("audit", 600), ("validation", 80), ("test", 120))},
+        "name": "hospital", "title": "Hospital & clinic", "task": "binary", "n_outputs": 1,
+        "rows": 812, "excluded": {"age below 18": 9}, "quarantined": {"unreadable": 3},
+        "expected": [{"what": "rows", "expected": 812, "found": 812}],
+        "n_records": 800, "n_patients": 400, "patients_with_several_records": 260, "most_records_of_a_patient": 4,
+        "records_per_patient": {"1": 140, "2": 150, "3": 80, "4": 30},
+        "splits": {split: {"records": n, "patients": n // 2, "classes": {"ill": ill, "well": n - ill}}
+                   for split, n, ill in (("audit", 600, 225), ("validation", 80, 30), ("test", 120, 45))},
         "controls": 0, "classes": {"ill": 300, "well": 500}, "features": 3, "input_shape": [3],
         "preprocessing": "Standardised.", "licence": "CC0", "source": "t.csv",
         "checksums": {"t.csv": "0" * 64}, "data_hash": "1" * 64,

@@ -16,7 +16,9 @@ from tailrisk.datasets.diabetes130 import chapter
 from tailrisk.datasets.download import download
 from tailrisk.datasets.draws import unit_hash
 from tailrisk.datasets.groups import groups
+from tailrisk.datasets.needs import unmet
 from tailrisk.datasets.prepare import draw_split, prepare
+from tailrisk.datasets.table import needs
 from tailrisk.errors import UserError
 from tailrisk.tables import read_table
 
@@ -211,6 +213,54 @@ def test_spaces_around_ids_and_labels_do_not_split_patients(tmp_path) -> None:
     data = prepared(tmp_path, spaced)
     assert list(data.patient) == list(frame["pid"])
     assert data.classes == ["alive", "dead"]
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
+def test_numbers_of_patients_are_one_text_however_they_are_stored(tmp_path, name: str) -> None:
+    """A tool that has met a blank writes 7 as 7.0: one patient, not two who are split apart."""
+    frame = own_table()
+    numbers = frame["pid"].astype(int)
+    written = [f"{number}.0" if row % 2 else str(number) for row, number in enumerate(numbers)]
+    stage = np.where(np.arange(200) % 5, 1.0 + np.arange(200) % 2, np.nan)
+    if name == "own.csv":
+        frame.assign(pid=written, stage=stage).to_csv(tmp_path / name, index=False)
+    else:
+        frame.assign(pid=numbers.astype(float), stage=stage).to_parquet(tmp_path / name)
+    spec = source(**OWN | {"path": str(tmp_path / name), "groups": ["stage"]})
+    prepare("own", spec, tmp_path / "own")
+    groups(spec, tmp_path / "own")
+    assert open_prepared(tmp_path / "own").patient.tolist() == [str(number) for number in numbers]
+    found = read_table(tmp_path / "own/groups.parquet", "groups")["stage"]
+    assert found.value_counts().to_dict() == {"1": 80, "2": 80}
+
+
+def test_ids_with_a_fraction_of_their_own_stay_as_they_are(tmp_path) -> None:
+    frame = own_table().assign(pid=lambda f: "1." + f["pid"])
+    assert prepared(tmp_path, frame).patient.tolist() == frame["pid"].tolist()
+
+
+def test_spaces_around_groups_and_splits_do_not_matter(tmp_path) -> None:
+    part = np.where(own_table()["pid"].astype(int) % 4 == 0, "test ", " audit")
+    frame = own_table().assign(part=np.where(own_table()["pid"].astype(int) % 4 == 1, "validation", part))
+    frame["ethnicity"] = np.where(np.arange(200) % 2, " a", "a ")
+    frame.loc[3, "ethnicity"] = "  "
+    data = prepared(tmp_path, frame, split="part")
+    assert data.split.tolist() == [text.strip() for text in frame["part"]]
+    found = read_table(tmp_path / "own/groups.parquet", "groups")["ethnicity"]
+    assert found.value_counts().to_dict() == {"a": 199}
+    assert found.isna().tolist() == [row == 3 for row in range(200)]
+
+
+def test_what_a_table_needs(tmp_path) -> None:
+    path = tmp_path / "own.csv"
+    options = OWN | {"path": str(path), "record": "rid", "split": "part"}
+    assert list(unmet(needs(source(**options)))) == [f"{path} does not exist"]
+    own_table().to_csv(path, index=False)
+    assert [sentence.split(";")[0] for sentence in unmet(needs(source(**options)))] == [
+        f"{path} has no column 'rid'",
+        f"{path} has no column 'part'",
+    ]
+    assert list(unmet(needs(source(**OWN | {"path": str(path)})))) == []
 
 
 def test_rows_that_end_in_a_separator_are_not_shifted(tmp_path) -> None:

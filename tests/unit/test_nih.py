@@ -2,20 +2,21 @@
 
 import json
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-from real_sources import NIH_TABLE, edit, nih, refused
+from end_to_end import end_to_end
+from png_by_hand import png
+from real_sources import NIH_TABLE, edit, nih, refused, source
 
+from tailrisk.datasets.card import expected
 from tailrisk.datasets.contract import open_prepared
-from tailrisk.datasets.images import gray_image, gray_images
 from tailrisk.datasets.labels import age_bands
-from tailrisk.datasets.prepare import read
+from tailrisk.datasets.needs import unmet
+from tailrisk.datasets.nih_chestxray14 import needs
+from tailrisk.datasets.prepare import prepare, read
 from tailrisk.errors import UserError
 from tailrisk.tables import read_table
 
@@ -32,35 +33,16 @@ def few_images(nih_folder, tmp_path) -> Path:
     return tmp_path
 
 
-def png(file: Path) -> np.ndarray:
-    """An 8-bit gray PNG without interlace, decoded by hand (ISO/IEC 15948, clause 9)."""
-    content, at, data = file.read_bytes(), 8, b""
-    while at < len(content):
-        length, kind = struct.unpack(">I4s", content[at : at + 8])
-        body = content[at + 8 : at + 8 + length]
-        if kind == b"IHDR":
-            width, height, depth, colour, *_, interlace = struct.unpack(">IIBBBBB", body)
-            assert (depth, colour, interlace) == (8, 0, 0)
-        elif kind == b"IDAT":
-            data += body
-        at += 12 + length
-    lines = np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, width + 1).astype(int)
-    out = np.zeros((height + 1, width + 1), dtype=int)  # with a row above and a column to the left, of zeros
-    for y in range(1, height + 1):
-        for x in range(1, width + 1):
-            left, up, corner = out[y, x - 1], out[y - 1, x], out[y - 1, x - 1]
-            paeth = min((left, up, corner), key=lambda value: abs(left + up - corner - value))
-            guess = (0, left, up, (left + up) // 2, paeth)[lines[y - 1, 0]]
-            out[y, x] = (lines[y - 1, x] + guess) % 256
-    return out[1:, 1:]
-
-
-def triangle(length: int, size: int) -> np.ndarray:
-    """Weights [size, length] of antialiased bilinear reduction: triangles as wide as two pixels of the result."""
-    scale = length / size
-    centres = (np.arange(size) + 0.5) * scale
-    weights = np.maximum(0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / scale)
-    return weights / weights.sum(axis=1, keepdims=True)
+@pytest.fixture
+def some_images(nih_folder, tmp_path) -> Path:
+    """300 rows of NIH, and links to their images."""
+    folder = tmp_path / "nih"
+    folder.mkdir()
+    rows = pd.read_csv(nih_folder / NIH_TABLE, dtype=str).iloc[300:600]
+    rows.to_csv(folder / NIH_TABLE, index=False)
+    for name in rows["Image Index"]:
+        (folder / name).symlink_to(nih_folder / "images" / name)
+    return folder
 
 
 def test_nih_is_prepared(nih_folder, nih_prepared) -> None:
@@ -106,66 +88,84 @@ def test_nih_targets(few_images) -> None:
     assert view.labels.tolist() == [1, 1, 0, 1, 1, 0, 1, 1]
 
 
-def test_images_are_resized_with_antialiasing(few_images) -> None:
-    file = next(few_images.rglob("*.png"))
-    for size in (16, 27):
-        weights = triangle(64, size)
-        # Pillow rounds to whole gray levels between its two passes, so that one level of difference is its own.
-        assert np.abs(gray_image(file, size)[0] - weights @ png(file) @ weights.T).max() < 1.01
-
-
-def test_kinds_of_pixels(few_images, tmp_path) -> None:
-    original = Image.open(next(few_images.rglob("*.png")))
-    for mode in ("L", "LA", "RGB", "RGBA", "P"):
-        original.convert(mode).save(tmp_path / f"{mode}.png")
-        assert np.array_equal(gray_image(tmp_path / f"{mode}.png", 64)[0], np.asarray(original))
-    Image.fromarray(np.array([[[200, 30, 90]]], dtype=np.uint8)).save(tmp_path / "colour.png")
-    assert gray_image(tmp_path / "colour.png", 1).item() == round(0.299 * 200 + 0.587 * 30 + 0.114 * 90)
-    Image.fromarray(np.asarray(original).astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    with pytest.raises(UserError, match=r"mode I;16, not of 8 bits"):
-        gray_image(tmp_path / "deep.png", 64)
-
-
-def test_order_of_images_is_that_of_the_files(nih_folder) -> None:
-    files = sorted((nih_folder / "images").iterdir())[:150][::-1]
-    together = gray_images(files, 32)
-    assert together.shape == (150, 1, 32, 32)
-    assert all(np.array_equal(together[row], gray_image(file, 32)) for row, file in enumerate(files))
-
-
-def test_missing_and_doubled_images_are_refused(few_images) -> None:
+def test_missing_and_doubled_images(few_images) -> None:
     first = next(few_images.rglob("images_001/images/*.png"))
     shutil.copy(first, few_images)
     refused(nih(few_images), f"the image {first.name} lies in ")
     (few_images / first.name).unlink()
-    for file in few_images.rglob("images_002/images/*.png"):
+    first.unlink()
+    paths = read(nih(few_images)).inputs.paths
+    assert [path for path in paths if not path.exists()] == [few_images / first.name]
+    for file in few_images.rglob("*.png"):
         file.unlink()
-    refused(nih(few_images), f"4 of the 8 images in {few_images / NIH_TABLE} are not below {few_images}: ")
+    refused(nih(few_images), f"none of the 8 images in {few_images / NIH_TABLE} is below {few_images}, such as ")
 
 
-def test_unreadable_images_are_refused(few_images) -> None:
-    files = sorted(few_images.rglob("*.png"))
-    whole = files[0].read_bytes()
-    files[0].write_bytes(whole[: len(whole) // 2])
-    files[1].write_text("not a picture")
-    refused(nih(few_images), "2 of 8 images cannot be used: ")
-    refused(nih(few_images), str(files[1]))
-    shutil.copy(files[2], files[1])
-    for at in range(60, len(whole), 400):  # one bit, anywhere in the pixels
-        damaged = bytearray(whole)
-        damaged[at] ^= 1
-        files[0].write_bytes(damaged)
-        refused(nih(few_images), f"1 of 8 images cannot be used: {files[0]} (")
-    # Pixels that can be decoded, and are not those that the checksum was made from.
-    at = whole.index(b"IDAT") + 4
-    (length,) = struct.unpack(">I", whole[at - 8 : at - 4])
-    pixels = bytearray(zlib.decompress(whole[at : at + length]))
-    pixels[-1] ^= 1
-    body = zlib.compress(bytes(pixels))
-    files[0].write_bytes(
-        whole[: at - 8] + struct.pack(">I", len(body)) + b"IDAT" + body + whole[at + length :]  # with the old checksum
+def test_images_that_cannot_be_used_are_quarantined(some_images, tmp_path) -> None:
+    names = pd.read_csv(some_images / NIH_TABLE)["Image Index"]
+    (some_images / names[5]).unlink()
+    whole = (some_images / names[17]).read_bytes()
+    for name, content in ((names[17], whole[: len(whole) // 2]), (names[40], b"not a picture")):
+        (some_images / name).unlink()  # a link
+        (some_images / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"3 of 300 images cannot be used .* more than the share 0\.005"):
+        prepare("x", nih(some_images, size=16, max_quarantined=0.005), tmp_path / "strict")
+    prepare("x", nih(some_images, size=16), tmp_path / "dataset")
+    card = json.loads((tmp_path / "dataset/card.json").read_text())
+    assert (card["rows"], card["n_records"]) == (300, 297)
+    assert card["quarantined"] == {"missing": 1, "unreadable": 2}
+    left_out = read_table(tmp_path / "dataset/excluded.parquet", "excluded").set_index("record")
+    assert left_out["reason"].to_dict() == {names[5]: "missing", names[17]: "unreadable", names[40]: "unreadable"}
+    assert left_out.loc[names[40], "detail"].startswith(f"{some_images / names[40]}: ")
+
+
+def test_official_split(some_images, tmp_path) -> None:
+    table = pd.read_csv(some_images / NIH_TABLE, dtype=str)
+    tested = table["Patient ID"].astype(int) % 4 == 0
+    unlisted = table["Patient ID"] == table["Patient ID"][0]
+    assert not tested[unlisted].any()
+    spec = nih(some_images, size=16, splits="official", validation=0.2)
+    refused(spec, f"cannot read the list {some_images / 'train_val_list.txt'} of the official split (No such file")
+    assert list(unmet(needs(spec))) == [
+        f"{some_images / 'train_val_list.txt'} does not exist",
+        f"{some_images / 'test_list.txt'} does not exist",
+    ]
+    for name, rows in (("train_val_list.txt", ~tested & ~unlisted), ("test_list.txt", tested)):
+        # As in the release: in another order, and without an end of the last line.
+        (some_images / name).write_text("\n".join(sorted(table["Image Index"][rows], reverse=True)))
+    run = end_to_end(spec, tmp_path)
+    assert run.card["excluded"] == {"in neither list of the official split": unlisted.sum()}
+    assert run.card["splits"]["test"]["records"] == tested.sum()
+    assert run.records.loc[run.records["split"] == "test", "record"].tolist() == table["Image Index"][tested].tolist()
+    assert 0.1 < run.card["splits"]["validation"]["patients"] / run.card["n_patients"] < 0.3
+    assert set(run.card["checksums"]) == {NIH_TABLE, "train_val_list.txt", "test_list.txt"}
+    assert run.groups["record"].tolist() == run.records["record"].tolist()
+    sexes = table.set_index("Image Index")["Patient Gender"].map({"F": "female", "M": "male"})
+    assert run.groups["sex"].astype(str).tolist() == sexes[run.records["record"]].tolist()
+
+
+def test_lists_that_contradict_each_other_are_refused(few_images) -> None:
+    names = pd.read_csv(few_images / NIH_TABLE)["Image Index"]
+    (few_images / "train_val_list.txt").write_text("\n".join(names[:5]))
+    (few_images / "test_list.txt").write_text("\n".join(names[4:]))
+    refused(
+        nih(few_images, splits="official"),
+        f"train_val_list.txt and test_list.txt name an image for the second time: {names[4]}",
     )
-    refused(nih(few_images), f"1 of 8 images cannot be used: {files[0]} (")
+    for name in ("train_val_list.txt", "test_list.txt"):
+        (few_images / name).write_text("")
+    refused(nih(few_images, splits="official"), "no image is in the lists of the official split")
+
+
+def test_the_complete_table_has_what_is_expected(nih_folder, tmp_path) -> None:
+    """Counts of the complete table, of which one image is enough to read the labels of all."""
+    shutil.copy(nih_folder / "Data_Entry_2017_v2020.csv.gz", tmp_path)
+    shutil.copy(nih_folder / "images/00000001_000.png", tmp_path)
+    for target in ("findings", "view"):
+        dataset = read(source(source="nih_chestxray14", path=str(tmp_path), target=target))
+        counts = expected(dataset)
+        assert len(counts) == 3 + len(dataset.classes)
+        assert [line["found"] for line in counts] == [line["expected"] for line in counts]
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_bad_tables_of_nih_are_refused(few_images) -> None:
     text = table.read_text()
     table.write_text(text.replace("Patient ID", "Patient"))
     refused(nih(few_images), f"{table} has no column 'Patient ID'")
-    table.write_text(text.splitlines()[0])
+    table.write_text(text.splitlines()[0] + "\n")
     refused(nih(few_images), f"{table} has no rows")
     table.write_text(text.replace("normal\n", "normal,more\n"))
-    refused(nih(few_images), "rows hold more values than the header has columns")
+    refused(nih(few_images), "rows hold more or fewer values than the header")
     table.write_bytes(b"\xff\xfe\x00")
     refused(nih(few_images), f"{table} is not a readable table")
     table.unlink()
@@ -220,4 +220,4 @@ def test_linked_folders_of_images_are_followed(few_images, tmp_path) -> None:
     shutil.copy(few_images / NIH_TABLE, elsewhere)
     for part in ("images_001", "images_002"):
         (elsewhere / part).symlink_to(few_images / part)
-    assert read(nih(elsewhere)).inputs.shape == (8, 1, 64, 64)
+    assert sum(path.exists() for path in read(nih(elsewhere)).inputs.paths) == 8

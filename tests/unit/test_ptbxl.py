@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from end_to_end import end_to_end
 from real_sources import edit, refused, source
 
 from tailrisk.datasets.contract import open_prepared
-from tailrisk.datasets.prepare import read
-from tailrisk.datasets.ptbxl import LEADS, SUPERCLASSES, signal
+from tailrisk.datasets.needs import unmet
+from tailrisk.datasets.prepare import prepare, read
+from tailrisk.datasets.ptbxl import LEADS, SUPERCLASSES, needs
 from tailrisk.errors import UserError
 from tailrisk.tables import read_table
 
@@ -74,17 +76,19 @@ def test_ptbxl_labels_and_groups(ptbxl_folder, ptbxl_prepared) -> None:
     assert (frame["age"] == "80 and over").sum() == ages[4]
 
 
-def test_ptbxl_at_500_samples_per_second(few_signals, ptbxl_folder) -> None:
-    dataset = read(source(source="ptbxl", path=str(few_signals), rate=500))
-    assert dataset.inputs.shape == (6, 12, 5000)
-    for number, values in enumerate(dataset.inputs, start=1):
+def test_ptbxl_at_500_samples_per_second(few_signals, ptbxl_folder, tmp_path) -> None:
+    files = read(source(source="ptbxl", path=str(few_signals), rate=500)).inputs
+    assert (files.shape, len(files.paths)) == ((12, 5000), 6)
+    for number, file in enumerate(files.paths, start=1):
         expected = dat(few_signals / f"records500/00000/{number:05d}_hr.dat")
-        assert np.array_equal(values, expected.astype(np.float32))
+        assert np.array_equal(files.decode(file), expected.astype(np.float32))
+    with pytest.raises(UserError, match=r"of 500 signals cannot be used so far, more than the share 0.01 .*00051_hr"):
+        prepare("p", source(source="ptbxl", path=str(ptbxl_folder), rate=500), tmp_path / "p")
+    shutil.rmtree(few_signals / "records500")
     refused(
-        source(source="ptbxl", path=str(ptbxl_folder), rate=500),
-        f"450 of the 500 signals at 500 samples per second are not in {ptbxl_folder}: records500/00000/00051_hr, "
-        "records500/00000/00052_hr, records500/00000/00053_hr and 447 more; fetch their .hea and .dat files, or set "
-        "`rate` to 100",
+        source(source="ptbxl", path=str(few_signals), rate=500),
+        f"none of the 6 signals at 500 samples per second is in {few_signals}, such as records500/00000/00001_hr.hea: "
+        "fetch them, or set `rate` to 100",
     )
 
 
@@ -99,42 +103,120 @@ def rewritten(stem: Path, samples: np.ndarray) -> None:
     stem.with_suffix(".hea").write_text("\n".join([header, *lines]) + "\n")
 
 
+@pytest.fixture
+def copied(ptbxl_folder, tmp_path) -> Path:
+    """All 500 rows of the subset and their signals at 100 samples per second, as links that a test may replace."""
+    for name in ("ptbxl_database.csv", "scp_statements.csv"):
+        shutil.copy(ptbxl_folder / name, tmp_path)
+    folder = tmp_path / "records100/00000"
+    folder.mkdir(parents=True)
+    for file in (ptbxl_folder / "records100/00000").iterdir():
+        (folder / file.name).symlink_to(file)
+    return tmp_path
+
+
+def test_official_folds_end_to_end_and_unfit_signals_are_left_out(copied, tmp_path) -> None:
+    """Of the records 3, 7 and 11, the samples are missing, damaged, and flat."""
+    missing, damaged, flat = (copied / f"records100/00000/{number:05d}_lr" for number in (3, 7, 11))
+    for stem in (missing, damaged, flat):
+        header, content = stem.with_suffix(".hea").read_text(), bytearray(stem.with_suffix(".dat").read_bytes())
+        for suffix in (".hea", ".dat"):
+            stem.with_suffix(suffix).unlink()
+        stem.with_suffix(".hea").write_text(header)
+        content[5000] ^= 1
+        if stem == damaged:
+            stem.with_suffix(".dat").write_bytes(content)
+    rewritten(flat, np.zeros((1000, 12), dtype=np.int16))
+    edit(copied / "ptbxl_database.csv", 20, "age", "300")
+    run = end_to_end(source(source="ptbxl", path=str(copied), splits="official"), tmp_path / "run")
+    assert run.card["quarantined"] == {"constant": 1, "missing": 1, "unreadable": 1}
+    assert [run.reason(name) for name in ("3", "7", "11")] == ["missing", "unreadable", "constant"]
+    folds = pd.read_csv(copied / "ptbxl_database.csv", dtype=str).set_index("ecg_id")["strat_fold"]
+    split = {"9": "validation", "10": "test"}
+    assert run.records["split"].tolist() == [split.get(folds[name], "audit") for name in run.records["record"]]
+    assert (run.records["split"] == "test").sum() == (folds == "10").sum() > 20
+    assert run.groups["age"][run.record("20")] == "80 and over"
+    assert run.card["expected"][:3] == [
+        {"what": "rows", "expected": 21799, "found": 500},
+        {"what": "records", "expected": 21799, "found": 500},
+        {"what": "patients", "expected": 18869, "found": 466},
+    ]
+    assert run.card["expected"][3] == {"what": "class NORM", "expected": 9514, "found": 297}
+
+
+def test_fold_out_of_range_is_refused(few_signals) -> None:
+    edit(few_signals / "ptbxl_database.csv", 4, "strat_fold", "11")
+    spec = source(source="ptbxl", path=str(few_signals), splits="official")
+    refused(spec, "column 'strat_fold' is not a whole number from 1 to 10 in row 4")
+    assert read(source(source="ptbxl", path=str(few_signals))).split is None
+
+
+def test_leads_of_older_releases(few_signals) -> None:
+    """Up to 1.0.2, headers wrote aVR, aVL and aVF."""
+    before = read(source(source="ptbxl", path=str(few_signals))).inputs
+    expected = [before.decode(file) for file in before.paths]
+    for header in few_signals.rglob("*_lr.hea"):
+        header.write_text(header.read_text().replace(" AV", " aV"))
+    assert all(np.array_equal(before.decode(file), array) for file, array in zip(before.paths, expected, strict=True))
+
+
+def test_what_ptbxl_needs(few_signals) -> None:
+    spec = source(source="ptbxl", path=str(few_signals), splits="official")
+    assert list(unmet(needs(spec))) == []
+    shutil.rmtree(few_signals / "records100")
+    table = few_signals / "ptbxl_database.csv"
+    table.write_text(table.read_text().replace("strat_fold", "fold", 1))
+    absent, column = sorted(unmet(needs(spec)), key=len)
+    assert absent == f"{few_signals / 'records100'} does not exist"
+    assert column.startswith(f"{table} has no column 'strat_fold'")
+
+
 def test_damaged_signals_are_refused(few_signals) -> None:
     stem = few_signals / "records100/00000/00003_lr"
     header, content = stem.with_suffix(".hea"), stem.with_suffix(".dat").read_bytes()
     text = header.read_text()
     samples = np.frombuffer(content, "<i2").reshape(-1, 12)
+    decode = read(source(source="ptbxl", path=str(few_signals))).inputs.decode
 
     def fault() -> str:
         with pytest.raises(UserError) as caught:
-            signal(stem, 100)
+            decode(header)
         return str(caught.value)
 
     damaged = bytearray(content)
     damaged[5000] ^= 1
     stem.with_suffix(".dat").write_bytes(damaged)
-    assert "do not agree with the checksum in its header" in fault()
-    spec = source(source="ptbxl", path=str(few_signals))
-    refused(spec, f"1 of 6 signals cannot be used: {stem} (its samples do not agree with the checksum")
+    assert fault() == "its samples do not agree with the checksum in its header"
     stem.with_suffix(".dat").write_bytes(content[:-2400])
     assert "not a readable WFDB record" in fault()
+    stem.with_suffix(".dat").unlink()
+    with pytest.raises(FileNotFoundError):
+        decode(header)
     stem.with_suffix(".dat").write_bytes(content)
-    for old, new in (("V2", "V7"), ("1000.0(0)/mV", "1000.0(0)/uV"), ("1000.0(0)/mV", "200.0(0)/mV")):
-        header.write_text(text.replace(old, new))
-        assert "its leads are not I to V6" in fault()
+    header.write_text(text.replace("V2", "V7"))
+    assert fault().startswith("none of its leads is called V2: it has I, II, III, AVR")
+    header.write_text(text.replace(" 0 V2", " 0 V3"))
+    assert fault().startswith("none of its leads is called V2")
+    header.write_text(text.replace("1000.0(0)/mV 16 0 -116", "1000.0(0)/mmHg 16 0 -116"))
+    assert fault() == "lead V3 is in mmHg, not in mV"
     for damage in ("", "garbage", text[:200], text.replace(" 16 ", " 17 "), "\0" * 80):
         header.write_text(damage)
         assert "not a readable WFDB record" in fault()
     header.write_text(text.replace("00003_lr 12 100 1000", "00003_lr 12 250 1000"))
-    assert "not 10 seconds at 100 samples per second" in fault()
+    assert fault() == "250 samples per second, not 100"
     header.write_text(text)
     lost = samples.copy()
     lost[17, LEADS.index("AVF")] = -32768  # the value of format 16 that stands for no value
     rewritten(stem, lost)
-    assert "lead AVF has samples without a value" in fault()
+    assert fault() == "lead AVF has samples without a value"
     rewritten(stem, samples)
     assert header.read_text() == text
-    assert np.array_equal(signal(stem, 100), (samples.T / 1000).astype(np.float32))
+    assert np.array_equal(decode(header), (samples.T / 1000).astype(np.float32))
+    # Other steps a volt, as they stand in the header, give other volts; microvolts are a thousandth of millivolts.
+    header.write_text(text.replace("1000.0(0)/mV", "1.0(0)/uV"))
+    assert np.array_equal(decode(header), (samples.T / 1000).astype(np.float32))
+    header.write_text(text.replace("1000.0(0)/mV", "500.0(0)/mV"))
+    assert np.array_equal(decode(header), (samples.T / 500).astype(np.float32))
 
 
 @pytest.mark.parametrize(

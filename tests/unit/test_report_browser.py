@@ -15,7 +15,7 @@ from tailrisk.report.page import write_report
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: the page cannot be opened in a browser")
 HEADINGS = (
-    "How many patients are exposed", "What was audited", "Larger models", "What the attacker knows",
+    "How many patients are exposed", "What was audited", "The datasets", "Larger models", "What the attacker knows",
     "Are they the same patients?", "Small groups", "Each experiment",
     "Method in short", "What these figures do not say", "Provenance",
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_headings_and_figures_are_in_the_document_the_browser_built(page: Path) 
     assert (
         len(re.findall(r"<svg\b", document)) == 19
     )  # four of each experiment, three of their capacities, three of access, one
-    assert document.count("<details") == 14
+    assert document.count("<details") == 15
 
 
 def test_screenshot_shows_text_and_coloured_figures(page: Path) -> None:

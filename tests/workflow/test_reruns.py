@@ -83,7 +83,7 @@ def test_a_new_architecture(study) -> None:
 def test_a_new_dataset(study) -> None:
     study.study["datasets"]["sim"] = {"source": "simulated", "patients": 200}
     study.study["experiments"]["mine"]["datasets"] = ["own", "sim"]
-    new = {"prepare": ["sim"], "groups": ["sim"], "baseline": ["sim"]}
+    new = {"prepare": ["sim"], "groups": ["sim"], "baseline": ["sim"], "duplicates": ["sim"]}
     assert study.planned() == new | training("mine.sim.lr") | gathering("mine.sim.lr") | auditing("mine.sim.lr")
 
 
@@ -278,8 +278,20 @@ def test_a_figure_style_redraws_alone(study, edited_package) -> None:
     assert study.planned() == drawing(*ALL)
 
 
+def test_the_search_for_copies_prepares_nothing_again(study, edited_package) -> None:
+    edited_package("datasets/near.py", "= 64, 16, 2000", "= 48, 16, 2000")
+    assert study.planned() == {"duplicates": ["bc", "own"]} | REPORT
+
+
 def test_docstrings_rerun_nothing(study, edited_package) -> None:
-    for file in ("audit/survival.py", "figures/style.py", "datasets/prepare.py", "training/engine.py", "tables.py"):
+    for file in (
+        "audit/survival.py",
+        "figures/style.py",
+        "datasets/prepare.py",
+        "datasets/near.py",
+        "training/engine.py",
+        "tables.py",
+    ):
         edited_package(file, '"""', '"""Reworded: ')
     assert study.planned() == {}
 

@@ -1,6 +1,33 @@
 """Figures, as SVG and PNG."""
 
 
+rule dataset_figures:
+    input:
+        "results/datasets/{dataset}/records.parquet",
+        "results/datasets/{dataset}/inputs.npy",
+        "results/datasets/{dataset}/card.json",
+    output:
+        report(
+            multiext("results/figures/datasets/{dataset}/inputs", ".svg", ".png"),
+            caption="../report/inputs.rst",
+            category="The datasets",
+        ),
+    log:
+        "results/logs/figures/datasets/{dataset}.log",
+    benchmark:
+        "results/benchmarks/figures/datasets/{dataset}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=plan.code("figures.dataset"),
+    shell:
+        "tailrisk dataset-figures --dataset results/datasets/{wildcards.dataset} "
+        "--output results/figures/datasets/{wildcards.dataset} 2>&1 | tee {log}"
+
+
 rule audit_figures:
     input:
         "results/audit/{experiment}/{query}/summary.json",
@@ -171,6 +198,7 @@ rule group_figures:
 
 rule figures:
     input:
+        expand("results/figures/datasets/{dataset}/inputs.svg", dataset=plan.shown),
         plan.for_each_query(
             "results/figures/{experiment}/{query}/aggregate_versus_patients.svg"
         ),

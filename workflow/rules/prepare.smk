@@ -50,6 +50,30 @@ rule groups:
         "--dataset results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
+rule duplicates:
+    input:
+        records="results/datasets/{dataset}/records.parquet",
+        inputs="results/datasets/{dataset}/inputs.npy",
+        labels="results/datasets/{dataset}/labels.npy",
+    output:
+        table="results/datasets/{dataset}/duplicates.parquet",
+        summary="results/datasets/{dataset}/duplicates.json",
+    log:
+        "results/logs/duplicates/{dataset}.log",
+    benchmark:
+        "results/benchmarks/duplicates/{dataset}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        code=plan.code("datasets.duplicates"),
+    shell:
+        "tailrisk duplicates --dataset results/datasets/{wildcards.dataset} --threads {threads} 2>&1 | tee {log}"
+
+
 rule datasets:
     input:
         expand("results/datasets/{dataset}/card.json", dataset=plan.datasets),

@@ -22,7 +22,13 @@ rule report:
         expand(
             "results/datasets/{dataset}/{file}",
             dataset=plan.datasets,
-            file=["card.json", "baseline.json", "records.parquet"],
+            file=[
+                "card.json",
+                "baseline.json",
+                "records.parquet",
+                "groups.parquet",
+                "duplicates.json",
+            ],
         ),
     output:
         page=report(

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from tailrisk.config.base import canonical
-from tailrisk.config.load import load_study, parse
+from tailrisk.config.load import parse
 from tailrisk.config.queries import AnyQuery
 from tailrisk.config.sources import AnySource
 from tailrisk.config.study import Pairing, Running, Tables
@@ -69,6 +69,16 @@ def groups(name: str, source: str, dataset: Path) -> None:
     from tailrisk.datasets.groups import groups as run
 
     run(parse(AnySource, json.loads(source), f"datasets.{name}"), dataset)
+
+
+@main.command()
+@click.option("--dataset", type=PATH, required=True)
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads; never changes results.")
+def duplicates(dataset: Path, threads: int) -> None:
+    """List records of different patients in a prepared dataset that are the same, or nearly so."""
+    from tailrisk.datasets.duplicates import duplicates as run
+
+    run(dataset, threads)
 
 
 @main.command()
@@ -262,6 +272,16 @@ def group_figures(groups: Path, meta: Path, output: Path) -> None:
     write_group_figures(groups, meta, output)
 
 
+@main.command("dataset-figures")
+@click.option("--dataset", type=PATH, required=True)
+@click.option("--output", type=PATH, required=True)
+def dataset_figures(dataset: Path, output: Path) -> None:
+    """Draw a few random records of a prepared dataset."""
+    from tailrisk.figures.dataset import write_dataset_figures
+
+    write_dataset_figures(dataset, output)
+
+
 @main.command()
 @click.option("--audit", type=PATH, required=True)
 @click.option("--output", type=PATH, required=True)
@@ -322,27 +342,15 @@ def headlines(report: Path, sentences: Path) -> None:
 @main.command()
 @click.argument("config", type=PATH, default=Path("config/config.yaml"))
 def check(config: Path) -> None:
-    """Validate a configuration, say what it would run, and name sources that changed since they were prepared."""
-    from tailrisk.config.plan import Plan
+    """Say what a configuration would run, and list all that its datasets, tables and queries lack on this machine."""
+    from tailrisk.stages.check import check as run
 
-    plan = Plan(load_study(config))
-    for experiment in plan.experiments.values():
-        chunks = len(plan.chunks(experiment.name))
-        jobs = f"{chunks} training job{'' if chunks == 1 else 's'}"
-        click.echo(f"{experiment.name}: {experiment.n_models} target models in {jobs}")
-    for name, table in plan.study.given.items():
-        click.echo(f"{name}: a confidence table from elsewhere, pairing {table.pairing}")
-        for path in (table.confidences, table.records, table.groups):
-            if path is not None and not Path(path).exists():
-                raise UserError(f"experiments.{name}: {path} does not exist (paths start from {Path.cwd()})")
-    from tailrisk.datasets.prepare import has_changed, read
-
-    for name in plan.datasets:
-        folder = Path("results/datasets", name)
-        if (folder / "card.json").exists() and has_changed(read(plan.dataset(name)), folder):
-            raise UserError(
-                f"the source of '{name}' has changed since {folder} was prepared: run snakemake with --forcerun prepare"
-            )
+    faults = 0
+    for line in run(config):
+        click.echo(line.text, err=line.kind != "told")
+        faults += line.kind == "fault"
+    if faults:
+        raise UserError(f"{config} cannot run as it is: mend the {f'{faults} faults' if faults > 1 else 'fault'} above")
 
 
 @main.command()

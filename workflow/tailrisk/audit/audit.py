@@ -290,7 +290,7 @@ def _constant_groups(groups: pd.DataFrame, patient: NDArray[np.intp]) -> dict[st
     several labels stay with the records."""
     constant = {}
     for variable in groups.columns:
-        if groups[variable].map(lambda value: isinstance(value, list)).any():
+        if groups[variable].astype(object).map(lambda value: isinstance(value, list)).any():
             continue
         values = groups[variable].astype("category")
         known = np.flatnonzero(values.notna().to_numpy())

@@ -7,7 +7,7 @@ from typing import Any
 from tailrisk.config.base import canonical
 from tailrisk.config.fingerprint import files_hash, fingerprint
 from tailrisk.config.load import parse
-from tailrisk.config.sources import UNREAD, AnySource
+from tailrisk.config.sources import GROUPING, UNREAD, AnySource
 from tailrisk.config.study import (
     Experiment,
     Study,
@@ -16,6 +16,7 @@ from tailrisk.config.study import (
     comparisons,
     experiments,
     group_comparison,
+    shown_datasets,
     stability_comparisons,
 )
 from tailrisk.errors import UserError
@@ -105,6 +106,11 @@ class Plan:
         """Names of the datasets that an experiment uses."""
         return list(dict.fromkeys(experiment.dataset for experiment in self.experiments.values()))
 
+    @cached_property
+    def shown(self) -> list[str]:
+        """Datasets of which a few records are drawn."""
+        return shown_datasets(self.study)
+
     def experiment(self, name: str) -> Experiment:
         """The experiment `name`; UserError where the configuration has none (an old result asked for by its path)."""
         try:
@@ -133,7 +139,7 @@ class Plan:
 
     def grouping(self, dataset: str) -> str:
         """What decides the group variables of a dataset, as canonical JSON."""
-        return canonical(self.dataset(dataset).model_dump(mode="json", exclude=UNREAD - {"groups"}))
+        return canonical(self.dataset(dataset).model_dump(mode="json", exclude=UNREAD - GROUPING))
 
     @property
     def downloads(self) -> str:
@@ -143,8 +149,8 @@ class Plan:
 
     def source_code(self, dataset: str, stage: str) -> str:
         """Fingerprint of the code that reads a dataset, for the stage "prepare" or "groups"."""
-        source = self.dataset(dataset).source
-        return fingerprint(f"tailrisk.datasets.{stage}", f"tailrisk.datasets.{source}", within="tailrisk.datasets")
+        module = self.dataset(dataset).module
+        return fingerprint(f"tailrisk.datasets.{stage}", f"tailrisk.datasets.{module}", within="tailrisk.datasets")
 
     @cached_property
     def audit_options(self) -> str:

@@ -1,11 +1,14 @@
 """The JSON schema and the reference of the configuration, generated from its models."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
+from tailrisk.config.sources import AnySource, Source
 from tailrisk.config.study import Study
 
 MARK = "<!-- Everything below is written by `tailrisk schema`. -->\n"
+SOURCES: dict[str, type[Source]] = {model.__name__: model for model in get_args(get_args(AnySource)[0])}
+"""Sources by the name of their section in the schema."""
 
 
 def schema_text() -> str:
@@ -28,6 +31,9 @@ def _section(name: str, section: dict[str, Any]) -> str:
     tag = next((f"`{key}: {value['const']}`" for key, value in properties.items() if "const" in value), "")
     required = section.get("required", [])
     lines = [f"\n### {tag or name}\n", f"\n{' '.join(section['description'].split())}\n"]
+    source = SOURCES.get(name)
+    if source and source.access:
+        lines.append(f"\n- Access: {source.access}\n- Terms: {source.terms}.\n")
     rows = [(key, value) for key, value in properties.items() if "const" not in value]
     if rows:
         lines.append("\n| key | default | meaning |\n| --- | --- | --- |\n")

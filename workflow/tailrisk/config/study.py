@@ -342,6 +342,12 @@ def group_comparison(study: Study) -> list[str]:
     return list(first.values())
 
 
+def shown_datasets(study: Study) -> list[str]:
+    """Datasets of which a few records are drawn in the report, because their option `show_inputs` says so."""
+    used = dict.fromkeys(experiment.dataset for experiment in experiments(study).values())
+    return [name for name in used if getattr(study.datasets[name], "show_inputs", False)]
+
+
 def access_comparisons(study: Study) -> list[str]:
     """Experiments with several queries, which are compared on the same patients."""
     return [e.name for e in experiments(study).values() if study.comparisons.access and len(e.queries) > 1]

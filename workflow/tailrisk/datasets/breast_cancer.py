@@ -7,6 +7,12 @@ from sklearn.datasets import load_breast_cancer
 from tailrisk.config.sources import BreastCancer
 from tailrisk.datasets.contract import Dataset
 from tailrisk.datasets.encode import standardised
+from tailrisk.datasets.needs import Need
+
+
+def needs(spec: BreastCancer) -> list[Need]:
+    """Nothing on disk."""
+    return []
 
 
 def read(spec: BreastCancer) -> Dataset:
@@ -25,7 +31,7 @@ def read(spec: BreastCancer) -> Dataset:
         labels=malignant.astype(np.int64),
         groups=pd.DataFrame({"diagnosis": np.where(malignant == 1, "malignant", "benign")}),
         features=[str(name) for name in source.feature_names],
-        licence="CC BY 4.0 (UCI Machine Learning Repository, doi 10.24432/C5DW2B)",
+        licence=spec.terms,
         preprocessing="Features standardised over all records.",
         where="scikit-learn's breast cancer data",
     )

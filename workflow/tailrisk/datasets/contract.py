@@ -1,8 +1,9 @@
 """The prepared dataset: what every source must deliver, its validation, and how later stages open it."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,9 +135,20 @@ def data_hash(records: pd.DataFrame, inputs: NDArray[Any], labels: NDArray[Any],
     digest = hashlib.sha256()
     for array in (inputs, labels):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for block in _blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
     for column in ("record", "patient", "split", "control"):
         if column in records:
             digest.update("\0".join([column, *records[column].astype(str)]).encode())
     digest.update("\0".join(["features", *features]).encode())
     return digest.hexdigest()
+
+
+def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An array in parts of some MB; a memory map is opened anew for each, as pages count as memory while it is open."""
+    step = max(1, (1 << 24) // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        # The base of a part of a map is another map, whose beginning is not that of the part.
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous:
+            array = np.memmap(array.filename, array.dtype, "r", array.offset, array.shape)
+        yield array[start : start + step]

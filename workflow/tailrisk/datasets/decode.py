@@ -1,23 +1,31 @@
 """Decoding one file a record, in parallel, into one array on disk: resumable, at a bounded memory."""
 
 import contextlib
+import multiprocessing
 import os
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from tailrisk.datasets.contract import Files, first
 from tailrisk.errors import UserError
 from tailrisk.tables import read_json, write_json
 
-BLOCK = 64
-"""Files that a worker decodes before it hands them on."""
+BLOCK, BLOCK_BYTES = 64, 1 << 24
+"""Files that a worker decodes before it hands them on: so many, or fewer where together they have more bytes."""
+WAITING = 2
+"""Blocks per worker that are decoded or wait to be written: what bounds the memory, however slow the disk is."""
 SAVED, SHOWN = 2.0, 10.0
 """Seconds between two notes of what is done on disk, and between two lines of progress."""
 Faults = dict[int, tuple[str, str]]
@@ -31,51 +39,55 @@ class BlankError(UserError):
 class Decoding:
     """The array that `files` decode to, in the folder `work`, which outlives a job that is killed.
 
-    `work` may hold what an earlier job decoded; it is used where `key`, which says all that decides the result, is the
-    same. Rows with faults are tried again.
+    `work` may hold what an earlier job decoded; it is used where `key`, which says all that decides the result but the
+    content of the files, is the same. Rows with faults are tried again.
     """
 
     def __init__(self, files: Files, work: Path, key: str) -> None:
         self._files, self._work, self._key = files, work, key
         self._raw, self._state = work / "inputs.raw", work / "state.json"
         self._bytes = int(np.prod(files.shape)) * np.dtype(files.dtype).itemsize
+        self._step = max(1, BLOCK_BYTES // self._bytes)
 
-    def run(self, allowed: float, threads: int) -> Faults:
-        """Decode what is not decoded yet, on `threads` threads or processes; the rows that cannot be used.
+    def run(self, allowed: float, workers: int) -> Faults:
+        """Decode what is not decoded yet, on `workers` threads or processes; the rows that cannot be used.
 
-        UserError as soon as more than the share `allowed` of them cannot.
+        UserError as soon as more than the share `allowed` of them cannot. What is in memory at a time are `WAITING`
+        blocks a worker and one more, of at most `BLOCK_BYTES` bytes (or one record).
         """
         paths = self._files.paths
-        done, faults = self._resumed()
+        done, before = self._resumed()
         self._work.mkdir(parents=True, exist_ok=True)
-        allowance = int(allowed * len(paths))
-        progress = _Progress(self._files.kind, len(paths), done)
+        if not done:
+            self._state.unlink(missing_ok=True)  # a note of other options must not outlive their array
         # Rows with faults are tried again; until then what was noted of them stands.
-        before, faults = faults, {}
-        again = sorted(before)
+        again, faults = sorted(before), Faults()
+        rows = [*again, *range(done, len(paths))]
+        progress = _Progress(self._files.kind, len(paths), len(rows))
+        progress.resumed(done - len(again), len(again))
         saved = time.monotonic()
         with self._raw.open("r+b" if done else "w+b") as raw:
 
             def save() -> None:
                 raw.flush()
                 os.fsync(raw.fileno())
-                state = {"key": self._key, "done": done, "faults": {**before, **faults}}
-                write_json(self._state, state)
+                write_json(self._state, {"key": self._key, "done": done, "faults": {**before, **faults}})
 
             try:
-                for rows, array, wrong in self._decoded([*again, *range(done, len(paths))], threads):
-                    for row, record in zip(rows, array, strict=True):
-                        raw.seek(row * self._bytes)
-                        raw.write(record.data)
-                    before = {row: fault for row, fault in before.items() if row not in rows}
-                    faults |= wrong
-                    done = max(done, rows[-1] + 1)
-                    progress.show(done, len(faults))
-                    if len(faults) > allowance:
-                        self._refuse(faults, allowed)
-                    if time.monotonic() - saved > SAVED:
-                        save()
-                        saved = time.monotonic()
+                with contextlib.closing(self._decoded(rows, workers)) as blocks:
+                    for block in blocks:
+                        for row, record in zip(block.rows, block.array, strict=True):
+                            raw.seek(row * self._bytes)
+                            raw.write(record.data)
+                            before.pop(row, None)
+                        faults |= block.faults
+                        done = max(done, block.rows[-1] + 1)
+                        progress.show(len(block.rows), len(faults))
+                        if len(faults) > allowed * len(paths) + 1e-9:
+                            self._refuse(faults, allowed)
+                        if time.monotonic() - saved > SAVED:
+                            save()
+                            saved = time.monotonic()
             finally:
                 with contextlib.suppress(OSError):  # of a full disk, which the write above has reported
                     save()
@@ -84,16 +96,13 @@ class Decoding:
     def rows(self, keep: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
         """The decoded records `keep`, in blocks [n, *shape]."""
         shape = (len(self._files.paths), *self._files.shape)
-        step = max(1, (1 << 26) // self._bytes)
-        for start in range(0, len(keep), step):
+        for start in range(0, len(keep), self._step):
             raw = np.memmap(self._raw, dtype=self._files.dtype, mode="r", shape=shape)  # anew, so that pages are freed
-            yield raw[keep[start : start + step]]
+            yield raw[keep[start : start + self._step]]
 
     def clear(self) -> None:
         """Remove the folder, once its rows lie where they belong."""
-        for path in (self._raw, self._state):
-            path.unlink(missing_ok=True)
-        self._work.rmdir()
+        shutil.rmtree(self._work)
 
     def _resumed(self) -> tuple[int, Faults]:
         """How many rows are decoded already, and which of them have faults."""
@@ -105,12 +114,33 @@ class Decoding:
             pass
         return 0, {}
 
-    def _decoded(self, rows: list[int], threads: int) -> Iterator[tuple[list[int], NDArray[Any], Faults]]:
-        # In the order of the rows, so that a count says what is done; joblib keeps a few blocks waiting.
-        parallel = Parallel(n_jobs=threads, prefer=self._files.workers, return_as="generator", pre_dispatch="2*n_jobs")
-        blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-        files = self._files
-        yield from parallel(delayed(_block)(files.decode, files.paths, files.shape, files.dtype, b) for b in blocks)
+    def _decoded(self, rows: list[int], workers: int) -> Generator["_Block"]:
+        """Blocks in the order of the rows, so that a count says what is done."""
+        files, size = self._files, min(BLOCK, self._step)
+        if workers > 1:  # few files, which may be large, are shared out evenly
+            size = max(1, min(size, len(rows) // (4 * workers)))
+        blocks = (rows[start : start + size] for start in range(0, len(rows), size))
+        tasks = ((block, [files.paths[row] for row in block]) for block in blocks)
+        decode = _Decode(files.decode, files.shape, files.dtype)
+        if workers == 1 or len(rows) < BLOCK:
+            yield from (decode(*task) for task in tasks)
+            return
+        pool = _pool(files.workers, workers)
+        waiting: deque[Future[_Block]] = deque()
+        try:
+            for task in tasks:
+                if len(waiting) == WAITING * workers:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(decode, *task))
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"a process that decodes {files.kind} was killed, perhaps for its memory: run again with fewer "
+                "threads or more memory (what is decoded is kept)"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _refuse(self, faults: Faults, allowed: float) -> None:
         n, kind = len(self._files.paths), self._files.kind
@@ -123,43 +153,93 @@ class Decoding:
         )
 
 
-def _block(
-    decode: Any, paths: Sequence[Path], shape: tuple[int, ...], dtype: Any, rows: list[int]
-) -> tuple[list[int], NDArray[Any], Faults]:
-    array = np.zeros((len(rows), *shape), dtype=dtype)
-    faults: Faults = {}
-    for place, row in enumerate(rows):
-        try:
-            record = decode(paths[row])
-            if record.min() == record.max():
-                raise BlankError("")
-            array[place] = record
-        except FileNotFoundError:
-            faults[row] = ("missing", "")
-        except BlankError as fault:
-            faults[row] = ("constant", str(fault))
-        except (UserError, OSError) as fault:
-            faults[row] = ("unreadable", str(fault))
-    return rows, array, faults
+@dataclass(frozen=True)
+class _Block:
+    """Decoded rows [n, *shape]; zeros where there is a fault."""
+
+    rows: list[int]
+    array: NDArray[Any]
+    faults: Faults
+
+
+@dataclass(frozen=True)
+class _Decode:
+    """What a worker does with a block of rows and their files."""
+
+    decode: Callable[[Path], NDArray[Any]]
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def __call__(self, rows: list[int], paths: list[Path]) -> _Block:
+        array = np.zeros((len(rows), *self.shape), dtype=self.dtype)
+        faults: Faults = {}
+        for place, (row, path) in enumerate(zip(rows, paths, strict=True)):
+            try:
+                record = self.decode(path)
+                if record.shape != self.shape:
+                    raise ValueError(f"{path} was decoded to {record.shape}, not {self.shape}")
+                if record.min() == record.max():
+                    raise BlankError("")
+                array[place] = record
+            except FileNotFoundError:
+                faults[row] = ("missing", "")
+            except BlankError as fault:
+                faults[row] = ("constant", str(fault))
+            except UserError as fault:
+                faults[row] = ("unreadable", str(fault))
+            except OSError as fault:
+                faults[row] = ("unreadable", fault.strerror or str(fault))
+        return _Block(rows, array, faults)
+
+
+def _pool(kind: str, workers: int) -> Executor:
+    if kind == "threads":
+        return ThreadPoolExecutor(workers)
+    # Started anew: a fork would copy locks that pyarrow's threads hold.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Lets a worker end where the job that started it was killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class _Progress:
     """A line now and then: how many of the files are read, how fast, and how long it will take."""
 
-    def __init__(self, kind: str, planned: int, done: int) -> None:
-        self._kind, self._planned, self._before = kind, planned, done
+    def __init__(self, kind: str, total: int, planned: int) -> None:
+        self._kind, self._total, self._planned, self._done = kind, total, planned, 0
         self._start = self._last = time.monotonic()
 
-    def show(self, done: int, faults: int) -> None:
+    def resumed(self, usable: int, again: int) -> None:
+        if usable or again:
+            retried = f"; {again:,} that could not be used are tried again" if again else ""
+            self._say(f"{usable:,} of {self._total:,} {self._kind} already decoded{retried}")
+
+    def show(self, decoded: int, faults: int) -> None:
+        self._done += decoded
         now = time.monotonic()
         if now - self._last < SHOWN:
             return
         self._last = now
-        rate = (done - self._before) / (now - self._start)
-        left = (self._planned - done) / rate if rate else float("inf")
-        line = f"{done:,} of {self._planned:,} {self._kind}, {rate:,.0f} a second, about {left / 60:.0f} min left"
+        rate = self._done / (now - self._start)
+        left = self._planned - self._done
+        line = f"{self._total - left:,} of {self._total:,} {self._kind}, {rate:,.0f} a second"
+        line += f", about {left / rate / 60:.0f} min left"
+        self._say(f"{line}; {faults:,} cannot be used" if faults else line)
+
+    @staticmethod
+    def _say(line: str) -> None:
         with contextlib.suppress(BrokenPipeError):
-            print(f"{line}; {faults:,} cannot be used" if faults else line, file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
 
 def fault_table(faults: Mapping[int, tuple[str, str]], paths: Sequence[Path]) -> dict[str, list[str]]:

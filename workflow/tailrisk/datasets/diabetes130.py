@@ -11,6 +11,7 @@ import pandas as pd
 from tailrisk.config.sources import Diabetes130
 from tailrisk.datasets.contract import Dataset
 from tailrisk.datasets.encode import encode
+from tailrisk.datasets.needs import Need
 from tailrisk.errors import UserError
 
 TABLE = "diabetic_data.csv"
@@ -36,6 +37,14 @@ CHAPTERS = {
     "injury": [(800, 1000)],
 }
 NOT_FEATURES = {"encounter_id", "patient_nbr", "readmitted", *NUMERIC, *DIAGNOSES}
+NEEDED = ["encounter_id", "patient_nbr", "readmitted", "race", "gender", "age", "payer_code", *NUMERIC, *DIAGNOSES]
+
+
+def needs(spec: Diabetes130) -> list[Need]:
+    """The table where it is unpacked; else whatever is at `path`, which `read` looks into."""
+    path = Path(spec.path)
+    table = path / TABLE if path.is_dir() else path
+    return [Need(table, tuple(NEEDED))] if table.suffix == ".csv" and table.exists() else [Need(path)]
 
 
 def read(spec: Diabetes130) -> Dataset:
@@ -48,8 +57,7 @@ def read(spec: Diabetes130) -> Dataset:
         table = pd.read_csv(io.BytesIO(content), na_values="?", keep_default_na=False, dtype=str)
     except ValueError as error:
         raise UserError(f"{where} is not a readable table: {' '.join(str(error).split())}") from None
-    needed = ["encounter_id", "patient_nbr", "readmitted", "race", "gender", "age", "payer_code", *NUMERIC, *DIAGNOSES]
-    absent = [name for name in needed if name not in table]
+    absent = [name for name in NEEDED if name not in table]
     if absent:
         raise UserError(f"{where} lacks the column '{absent[0]}': is it the table {TABLE} of UCI 296?")
     odd = set(table["readmitted"].dropna()) - {"NO", ">30", "<30"}

@@ -21,10 +21,8 @@ def groups(spec: Source, folder: Path) -> None:
     """Write groups.parquet of a prepared dataset: one row per record, in the order of records.parquet."""
     dataset = read(spec)
     records = read_table(folder / "records.parquet", "records")
-    # Records whose file could not be used are not in the prepared dataset; all others are, in the source's order.
-    rows = pd.Index(dataset.record).get_indexer(records["record"])
-    same = (rows >= 0).all() and np.array_equal(records["patient"].to_numpy(object), dataset.patient[rows])
-    if not same or has_changed(dataset, folder):
+    rows = None if has_changed(dataset, folder) else _rows(dataset, records)
+    if rows is None:
         raise UserError(
             f"{dataset.where} has changed since {folder} was prepared: run snakemake with --forcerun prepare"
         )
@@ -39,6 +37,17 @@ def groups(spec: Source, folder: Path) -> None:
         frame[LABEL] = label
     frame.insert(0, "record", dataset.record[rows])
     write_table(folder / "groups.parquet", "groups", frame)
+
+
+def _rows(dataset: Dataset, records: pd.DataFrame) -> NDArray[np.int64] | None:
+    """Rows of the prepared records in the dataset; None where they are others. Records whose file could not be used
+    are not prepared; all others are, in the source's order."""
+    index = pd.Index(dataset.record)
+    if not index.is_unique:
+        return None
+    rows = index.get_indexer(records["record"])
+    same = (rows >= 0).all() and np.array_equal(records["patient"].to_numpy(object), dataset.patient[rows])
+    return rows.astype(np.int64) if same else None
 
 
 def _label(dataset: Dataset, labels: NDArray[Any]) -> pd.Series:

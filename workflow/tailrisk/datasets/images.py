@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from tailrisk.datasets.contract import Files
 from tailrisk.errors import UserError
@@ -41,7 +41,7 @@ def find_images(folder: Path, names: Sequence[str], where: str) -> list[Path]:
             f"none of the {len(names):,} images in {where} is below {folder}, such as {names[0]}: unpack them "
             "there, or correct the dataset's options"
         )
-    return [found.get(name, folder / name) for name in names]
+    return [found.get(name) or folder / name for name in names]
 
 
 def pictures(paths: Sequence[Path], shape: tuple[int, int], colour: bool = False, deep: Deep = "refused") -> Files:
@@ -69,13 +69,15 @@ def picture(file: Path, shape: tuple[int, int], colour: bool = False, deep: Deep
             mode = "RGB" if colour else "L"
             image.draft(mode, (DRAFT * width, DRAFT * height))
             pixels = image.convert(mode)
+    except UnidentifiedImageError:
+        raise UserError("not a picture") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(str(error)) from None
     array = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(array.transpose(2, 0, 1)) if colour else array[None]
 
 
-def resized(gray: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(gray: NDArray[np.floating[Any]], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Pixels [h, w] between 0 and 1 as an image [1, height, width] of 8 bits."""
     image = Image.fromarray(np.asarray(gray * 255, dtype=np.float32))
     small = np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))

@@ -1,17 +1,21 @@
 """What a source must find on disk, said before anything is read: for `tailrisk check`, which lists all that lacks."""
 
-from collections.abc import Callable, Iterator
+import difflib
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from tailrisk.config.base import suggestion
 from tailrisk.datasets.contract import Files
+from tailrisk.errors import UserError
 
 SAMPLED = 200
 """Files of a source that are looked for, evenly over its records."""
+DECODED = 8
+"""Files of these that are decoded."""
 
 
 @dataclass(frozen=True)
@@ -27,36 +31,72 @@ def either(folder: Path, *names: str) -> Path:
     return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
-def unmet(needs: list[Need]) -> Iterator[str]:
-    """A sentence for every file and column that lacks."""
+def absent(needs: Iterable[Need]) -> list[Path]:
+    """The files and folders that do not exist, without those that lie in such a folder."""
+    paths = list(dict.fromkeys(need.path for need in needs if not need.path.exists()))
+    return [path for path in paths if not set(paths).intersection(path.parents)]
+
+
+def unmet(needs: Iterable[Need]) -> Iterator[str]:
+    """A sentence for every file, folder and column that lacks, in the order of the needs."""
+    needs = list(needs)
+    lacking = absent(needs)
+    told: set[str] = set()
     for need in needs:
-        if not need.path.exists():
-            yield f"{need.path} does not exist"
-        elif need.columns:
-            try:
-                header = _header(need.path)
-            except (OSError, EOFError, ValueError) as error:
-                yield f"{need.path} is not a readable table: {' '.join(str(error).split())}"
-                continue
-            for name in need.columns:
-                if name not in header:
-                    yield f"{need.path} has no column '{name}'; {suggestion(name, header)}"
+        for sentence in _unmet(need, lacking):
+            if sentence not in told:
+                told.add(sentence)
+                yield sentence
 
 
-def absent_files(files: Files) -> Iterator[str]:
-    """A sentence where some of the files, of which `SAMPLED` are looked for, are not there."""
-    step = max(1, len(files.paths) // SAMPLED)
-    looked = files.paths[::step]
+def _unmet(need: Need, lacking: list[Path]) -> Iterator[str]:
+    if need.path in lacking:
+        yield f"{need.path} does not exist"
+    if not need.columns or not need.path.exists():
+        return
+    try:
+        header = _header(need.path)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        yield f"{need.path} is not a readable table ({' '.join(str(error).split())}): fetch the file again"
+        return
+    for name in need.columns:
+        if name not in header:
+            near = difflib.get_close_matches(name, header, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(header[:5])} ..."
+            yield f"{need.path} has no column '{name}'; {hint}"
+
+
+def missing_files(files: Files) -> tuple[int, int, Path | None]:
+    """How many of the files are looked for (`SAMPLED`, evenly), how many of these are missing, and one of them."""
+    looked = _evenly(files.paths, SAMPLED)
     missing = [path for path in looked if not path.exists()]
-    if missing:
-        yield (
-            f"{len(missing)} of the {len(looked)} {files.kind} that were looked for (of {len(files.paths):,}) are "
-            f"missing, such as {missing[0]}"
-        )
+    return len(looked), len(missing), missing[0] if missing else None
+
+
+def unreadable_files(files: Files) -> tuple[int, int, str]:
+    """How many of the files that exist are decoded (`DECODED`, evenly), how many cannot be, and why one cannot."""
+    there = [path for path in _evenly(files.paths, SAMPLED) if path.exists()]
+    faults = []
+    tried = _evenly(there, DECODED)
+    for path in tried:
+        try:
+            files.decode(path)
+        except (UserError, OSError) as error:
+            faults.append(f"{path}: {error}" if str(error) else str(path))
+    return len(tried), len(faults), faults[0] if faults else ""
+
+
+def _evenly(paths: Iterable[Path], most: int) -> list[Path]:
+    every = list(paths)
+    return every[:: max(1, -(-len(every) // most))]
 
 
 def _header(path: Path) -> list[str]:
+    """Names of a table's columns as text; a column without one is called ""."""
     if path.suffix in {".parquet", ".pq"}:
         return list(pq.read_schema(path).names)
-    reader: Callable[..., pd.DataFrame] = pd.read_excel if path.suffix == ".xlsx" else pd.read_csv
-    return [str(name) for name in reader(path, nrows=0).columns]
+    if path.suffix == ".xlsx":
+        first = pd.read_excel(path, header=None, nrows=1)
+    else:
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
+    return [str(name) for name in first.astype(object).fillna("").iloc[0]]

@@ -1,5 +1,6 @@
 """NIH ChestX-ray14: 112,120 frontal chest radiographs of 30,805 patients (Wang et al., CVPR 2017)."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tailrisk.config.sources import NihChestXray14
-from tailrisk.datasets.contract import Dataset, Task, first
+from tailrisk.datasets.chest import gray, known
+from tailrisk.datasets.contract import Dataset, Task, excluded, first
 from tailrisk.datasets.images import find_images, pictures
 from tailrisk.datasets.labels import age_bands, label_table, refuse
+from tailrisk.datasets.needs import Need, either
 from tailrisk.errors import UserError
 
 FINDINGS = [
@@ -32,19 +35,41 @@ FINDINGS = [
 NONE = "No Finding"
 OLDEST = 120
 """Years; higher ages (up to 414 in the first release) are errors of the source."""
+COMPLETE = ("Image Index", "Patient ID", "Finding Labels")
+OPTIONAL = ("Patient Gender", "Patient Age", "View Position")
+LISTS = {"train_val_list.txt": None, "test_list.txt": "test"}
+"""The official split: a name of an image in every line."""
+IMAGES = [11_559, 2_776, 4_667, 2_303, 13_317, 2_516, 1_686, 227, 19_894, 5_782, 6_331, 3_385, 1_431, 5_302]
+"""Of every finding, in the complete table, as of those with none and of the two views."""
+IMAGES_WITHOUT = 60_361
+IMAGES_OF_VIEWS = {"PA": 67_310, "AP": 44_810}
+ALL, PATIENTS = 112_120, 30_805
+
+
+def needs(spec: NihChestXray14) -> list[Need]:
+    """The table, and the lists of the official split; images may lie anywhere below their folder."""
+    folder = Path(spec.path)
+    lists = LISTS if spec.splits == "official" else ()
+    return [Need(_table(spec), (*COMPLETE, *OPTIONAL)), *(Need(folder / name) for name in lists)]
 
 
 def read(spec: NihChestXray14) -> Dataset:
     """One record an image. An image has one finding or several of 14, or none; its view is AP or PA."""
-    folder = Path(spec.path)
-    path = folder / spec.table
-    table, checksum = label_table(
-        path,
-        complete=["Image Index", "Patient ID", "Finding Labels"],
-        optional=["Patient Gender", "Patient Age", "View Position"],
-    )
+    folder, path = Path(spec.path), _table(spec)
+    table, checksum = label_table(path, COMPLETE, OPTIONAL)
+    checksums, left_out, split = {path.name: checksum}, excluded(), None
     findings = _findings(table, path)
     task, classes, labels = _target(spec, table, findings, path)
+    groups = _groups(table, findings, path)
+    if spec.splits == "official":
+        listed, more = _split(folder)
+        checksums |= more
+        kept = table["Image Index"].isin(listed.index).to_numpy()
+        left_out = excluded(table["Image Index"][~kept], "in neither list of the official split")
+        table, labels, groups = table[kept].reset_index(drop=True), labels[kept], groups[kept]
+        split = listed.reindex(table["Image Index"]).to_numpy(object)
+        if not len(table):
+            raise UserError(f"{path}: no image is in the lists of the official split: are they of this source?")
     files = find_images(folder, table["Image Index"].tolist(), str(path))
     return Dataset(
         title="NIH ChestX-ray14",
@@ -54,27 +79,67 @@ def read(spec: NihChestXray14) -> Dataset:
         patient=table["Patient ID"].to_numpy(object),
         inputs=pictures(files, spec.shape),
         labels=labels,
-        groups=_groups(table, findings, path),
+        groups=known(groups),
         features=[],
         licence=spec.terms,
-        preprocessing=f"8-bit gray, resized to {' × '.join(map(str, spec.shape))} pixels (bilinear, antialiased).",
+        preprocessing=gray(spec.shape),
         where=str(path),
-        checksums={path.name: checksum},
+        split=split,
+        checksums=checksums,
+        excluded=left_out,
+        expected={"rows": ALL, "records": ALL, "patients": PATIENTS}
+        | {f"class {name}": count for name, count in _images_of_classes(spec).items()},
     )
+
+
+def _table(spec: NihChestXray14) -> Path:
+    return either(Path(spec.path), spec.table, f"{spec.table}.gz")
+
+
+def _images_of_classes(spec: NihChestXray14) -> dict[str, int]:
+    match spec.target:
+        case "finding":
+            return {"no finding": IMAGES_WITHOUT, "finding": ALL - IMAGES_WITHOUT}
+        case "findings":
+            return dict(zip(FINDINGS, IMAGES, strict=True))
+        case "view":
+            return IMAGES_OF_VIEWS
+
+
+def _split(folder: Path) -> tuple[pd.Series, dict[str, str]]:
+    """Split by image, None for training and validation, which the source does not tell apart; and checksums.
+
+    UserError where an image is in a list twice, or in both.
+    """
+    parts, checksums = [], {}
+    for name, split in LISTS.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"cannot read the list {folder / name} of the official split ({error.strerror or error}): put it "
+                "there, or set `splits` to drawn"
+            ) from None
+        checksums[name] = hashlib.sha256(content).hexdigest()
+        images = content.decode("utf-8-sig", "replace").split()
+        parts.append(pd.Series([split] * len(images), index=images, dtype=object))
+    listed = pd.concat(parts)
+    twice = listed.index[listed.index.duplicated()]
+    if len(twice):
+        raise UserError(f"{folder}: {' and '.join(LISTS)} name an image for the second time: {first(twice)}")
+    return listed, checksums
 
 
 def _findings(table: pd.DataFrame, path: Path) -> NDArray[np.bool_]:
     """Which of the 14 findings an image has [N, 14]."""
-    named = table["Finding Labels"].str.split("|")
+    texts, places = np.unique(table["Finding Labels"].to_numpy(str), return_inverse=True)
+    named = [text.split("|") for text in texts]
     unknown = sorted({label for labels in named for label in labels} - {NONE, *FINDINGS})
     if unknown:
         raise UserError(f"{path}: column 'Finding Labels' names none of the 14 findings: {first(unknown)}")
-    refuse(
-        path,
-        named.map(lambda labels: NONE in labels and len(labels) > 1),
-        f"column 'Finding Labels' has '{NONE}' beside a finding",
-    )
-    return np.array([[finding in labels for finding in FINDINGS] for labels in named])
+    contradictory = np.array([NONE in labels and len(labels) > 1 for labels in named])
+    refuse(path, pd.Series(contradictory[places]), f"column 'Finding Labels' has '{NONE}' beside a finding")
+    return np.array([[finding in labels for finding in FINDINGS] for labels in named])[places]
 
 
 def _target(

@@ -15,7 +15,7 @@ from tailrisk.config.fingerprint import fingerprint
 from tailrisk.config.sources import UNREAD, FileSource, Source
 from tailrisk.datasets.card import card
 from tailrisk.datasets.contract import Dataset, Files
-from tailrisk.datasets.decode import Decoding, Faults, fault_table
+from tailrisk.datasets.decode import BLOCK_BYTES, Decoding, Faults, fault_table
 from tailrisk.datasets.draws import unit_hash
 from tailrisk.datasets.validate import validate_input_blocks, validate_records
 from tailrisk.tables import read_json, write_array, write_blocks, write_json, write_table
@@ -25,8 +25,8 @@ DECODING = ".decoding"
 
 
 def read(spec: Source) -> Dataset:
-    """What the source of `spec` delivers; its reader is the module of this package named after the source."""
-    module = importlib.import_module(f"tailrisk.datasets.{spec.source}")  # type: ignore[attr-defined]
+    """What the source of `spec` delivers, by the module of this package that it names."""
+    module = importlib.import_module(f"tailrisk.datasets.{spec.module}")
     dataset: Dataset = module.read(spec)
     return dataset
 
@@ -51,6 +51,9 @@ def prepare(name: str, spec: Source, folder: Path, threads: int = 1) -> None:
         if faults:
             validate_records(dataset, records, keep)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)  # written last: a folder with a card is whole
+    for left in folder.glob(".*.tmp"):  # by a killed job
+        left.unlink()
     inputs, labels = folder / "inputs.npy", dataset.labels[keep]
     blocks = decoding.rows(keep) if decoding else _blocks(np.asarray(dataset.inputs))
     write_blocks(inputs, (len(keep), *_shape(dataset)), _dtype(dataset), validate_input_blocks(dataset, keep, blocks))
@@ -96,14 +99,14 @@ def draw_split(patients: NDArray[np.object_], spec: Source) -> NDArray[np.object
 
 def _key(spec: Source, files: Files) -> str:
     """All that decides what the files decode to: options, code, and which files in which order."""
-    code = fingerprint("tailrisk.datasets.decode", f"tailrisk.datasets.{spec.source}", within="tailrisk.datasets")  # type: ignore[attr-defined]
+    code = fingerprint("tailrisk.datasets.decode", f"tailrisk.datasets.{spec.module}", within="tailrisk.datasets")
     options = canonical(spec.model_dump(mode="json", exclude=UNREAD))
     text = "\0".join([code, options, *map(str, files.paths)])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    step = max(1, (1 << 26) // max(1, array[:1].nbytes))
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         yield array[start : start + step]
 

@@ -6,20 +6,45 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import wfdb
 from numpy.typing import NDArray
 
 from tailrisk.config.sources import PtbXl
 from tailrisk.datasets.contract import Dataset, Files, first
 from tailrisk.datasets.labels import age_bands, label_table, refuse
+from tailrisk.datasets.needs import Need
+from tailrisk.datasets.waveforms import Wanted, waveform
 from tailrisk.errors import UserError
 
 TABLE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 SUPERCLASSES = ["NORM", "MI", "STTC", "CD", "HYP"]
 LEADS = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 SECONDS = 10
-STEPS = 1000
-"""Steps of the signals a millivolt."""
+VALIDATION_FOLD, TEST_FOLD = 9, 10
+COMPLETE = ["ecg_id", "patient_id", "scp_codes"]
+OPTIONAL = ["sex", "age", "extra_beats"]
+STATEMENT, DIAGNOSTIC = "", ["diagnostic", "diagnostic_class"]
+"""Columns of the table of statements; the first has no name."""
+EXPECTED = {
+    "rows": 21_799,
+    "records": 21_799,
+    "patients": 18_869,
+    "class NORM": 9_514,
+    "class MI": 5_469,
+    "class STTC": 5_235,
+    "class CD": 4_898,
+    "class HYP": 2_649,
+}
+"""Of version 1.0.3."""
+
+
+def needs(spec: PtbXl) -> list[Need]:
+    """Both tables, and the folder of the signals at the chosen rate."""
+    folder = Path(spec.path)
+    return [
+        Need(folder / TABLE, tuple(_columns(spec))),
+        Need(folder / STATEMENTS, (STATEMENT, *DIAGNOSTIC)),
+        Need(folder / f"records{spec.rate}"),
+    ]
 
 
 def read(spec: PtbXl) -> Dataset:
@@ -29,10 +54,8 @@ def read(spec: PtbXl) -> Dataset:
     """
     folder = Path(spec.path)
     path = folder / TABLE
-    names = "filename_lr" if spec.rate == 100 else "filename_hr"
-    table, checksum = label_table(
-        path, complete=["ecg_id", "patient_id", "scp_codes", names], optional=["sex", "age", "extra_beats"]
-    )
+    complete = [name for name in _columns(spec) if name not in OPTIONAL]
+    table, checksum = label_table(path, complete=complete, optional=OPTIONAL)
     # The source writes patients as floating-point numbers, such as 15709.0.
     whole = table["patient_id"].str.fullmatch(r"\d+(\.0*)?")
     refuse(path, ~whole, "column 'patient_id' is not a whole number")
@@ -44,20 +67,31 @@ def read(spec: PtbXl) -> Dataset:
         classes=SUPERCLASSES,
         record=table["ecg_id"].to_numpy(object),
         patient=table["patient_id"].str.partition(".")[0].to_numpy(object),
-        inputs=_signals(folder, table[names].tolist(), spec.rate),
+        inputs=_signals(folder, table[_file_column(spec)].tolist(), spec.rate),
         labels=labels,
         groups=_groups(table, labels, path),
         features=LEADS,
         licence=spec.terms,
         preprocessing=f"None: millivolts at {spec.rate} samples per second.",
         where=str(path),
+        split=_split(table, path) if spec.splits == "official" else None,
         checksums={TABLE: checksum, STATEMENTS: statements_checksum},
+        expected=EXPECTED,
     )
+
+
+def _file_column(spec: PtbXl) -> str:
+    return "filename_lr" if spec.rate == 100 else "filename_hr"
+
+
+def _columns(spec: PtbXl) -> list[str]:
+    """The columns that are read of the table of ECGs."""
+    return [*COMPLETE, _file_column(spec), *(["strat_fold"] if spec.splits == "official" else []), *OPTIONAL]
 
 
 def _superclasses(path: Path) -> tuple[dict[str, str | None], str]:
     """Superclass of every statement, None of those that are not diagnostic; and the checksum of the table."""
-    table, checksum = label_table(path, complete=[""], optional=["diagnostic", "diagnostic_class"])
+    table, checksum = label_table(path, complete=[STATEMENT], optional=DIAGNOSTIC)
     diagnostic = pd.to_numeric(table["diagnostic"], errors="coerce") == 1
     refuse(
         path,
@@ -65,7 +99,7 @@ def _superclasses(path: Path) -> tuple[dict[str, str | None], str]:
         f"column 'diagnostic_class' is none of {', '.join(SUPERCLASSES)}",
     )
     classes = table["diagnostic_class"].where(diagnostic, None)
-    return dict(zip(table[""], classes, strict=True)), checksum
+    return dict(zip(table[STATEMENT], classes, strict=True)), checksum
 
 
 def _labels(codes: pd.Series, superclass: dict[str, str | None], path: Path) -> NDArray[np.float32]:
@@ -98,31 +132,16 @@ def _signals(folder: Path, names: list[str], rate: int) -> Files:
             f"fetch them, or set `rate` to {600 - rate}"
         )
     # Processes, as most of the time goes into wfdb's parsing of headers, in Python.
+    wanted = Wanted(LEADS, SECONDS * rate, rate, ["mV"] * len(LEADS))
     shape = (len(LEADS), SECONDS * rate)
-    return Files(paths, partial(signal, rate=rate), shape, np.float32, "signals", workers="processes")
+    return Files(paths, partial(waveform, wanted=wanted), shape, np.float32, "signals", workers="processes")
 
 
-def signal(file: Path, rate: int) -> NDArray[np.float32]:
-    """One ECG [12, samples] in millivolts from the WFDB record of a header; UserError where it is damaged or not as
-    announced, FileNotFoundError where it or its signals are missing."""
-    try:
-        record = wfdb.rdrecord(str(file.with_suffix("")), physical=False)
-        sound = record.checksum == record.calc_checksum()
-        usual = record.sig_name == LEADS and set(record.units) == {"mV"} and set(record.adc_gain) == {STEPS}
-        millivolts = record.dac(return_res=32)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # wfdb raises whatever its parser stumbles on
-        raise UserError(f"not a readable WFDB record: {' '.join(str(error).split())}") from None
-    if not sound:
-        raise UserError("its samples do not agree with the checksum in its header")
-    if not usual:
-        raise UserError(f"its leads are not I to V6 in the usual order at {STEPS} steps a millivolt")
-    if record.fs != rate or len(millivolts) != SECONDS * rate:
-        raise UserError(f"not {SECONDS} seconds at {rate} samples per second")
-    if np.isnan(millivolts).any():
-        raise UserError(f"lead {LEADS[int(np.isnan(millivolts).any(axis=0).argmax())]} has samples without a value")
-    return np.asarray(millivolts.T)
+def _split(table: pd.DataFrame, path: Path) -> NDArray[np.object_]:
+    """The source's split [N]: no patient is in two of its ten folds."""
+    fold = pd.to_numeric(table["strat_fold"], errors="coerce")
+    refuse(path, ~fold.isin(range(1, 11)), "column 'strat_fold' is not a whole number from 1 to 10")
+    return np.select([fold == VALIDATION_FOLD, fold == TEST_FOLD], ["validation", "test"], "audit").astype(object)
 
 
 def _groups(table: pd.DataFrame, labels: NDArray[np.float32], path: Path) -> pd.DataFrame:

@@ -5,6 +5,12 @@ import pandas as pd
 
 from tailrisk.config.sources import Simulated
 from tailrisk.datasets.contract import Dataset
+from tailrisk.datasets.needs import Need
+
+
+def needs(spec: Simulated) -> list[Need]:
+    """Nothing on disk."""
+    return []
 
 
 def read(spec: Simulated) -> Dataset:
@@ -52,7 +58,7 @@ def read(spec: Simulated) -> Dataset:
         labels=label[owner],
         groups=pd.DataFrame({"kind": kind[owner], "sex": sex[owner]}),
         features=[f"x{number}" for number in range(spec.features)],
-        licence="simulated; no patient data",
+        licence=spec.terms,
         preprocessing="None.",
         where="the simulated cohort",
     )

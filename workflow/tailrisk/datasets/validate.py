@@ -19,14 +19,13 @@ def validate_records(dataset: Dataset, records: pd.DataFrame, keep: NDArray[np.i
 
     `records` are rows `keep` of the dataset (all by default).
     """
-    where = dataset.where
     rows = np.arange(len(records)) if keep is None else keep
     for column in ("record", "patient"):
         blank = records[column].isna() | (records[column].astype(str).str.strip() == "")
-        _refuse(where, blank, f"a {column} id is missing", rows)
-    _refuse(where, records["record"].duplicated(), "a record id occurs a second time", rows)
+        _refuse(dataset, blank, f"a {column} id is missing", rows)
+    _refuse(dataset, records["record"].duplicated(), "a record id occurs a second time", rows)
     crossing = records.groupby("patient")["split"].transform("nunique") > 1
-    _refuse(where, crossing, "a patient has records in two splits", rows)
+    _refuse(dataset, crossing, "a patient has records in two splits", rows)
     _validate_labels(dataset, records, dataset.labels[rows], rows)
 
 
@@ -44,7 +43,7 @@ def validate_input_blocks(
             if not finite.all() and len(dataset.features) == flat.shape[1]:
                 row = int(np.flatnonzero(~finite)[0])
                 column = f" in feature '{dataset.features[int(np.flatnonzero(~np.isfinite(flat[row]))[0])]}'"
-            _refuse(dataset.where, ~finite, f"an input is not finite{column}", rows[done : done + len(block)])
+            _refuse(dataset, ~finite, f"an input is not finite{column}", rows[done : done + len(block)])
         reference = flat[:1].copy() if reference is None else reference
         same = same and bool((flat == reference).all())
         done += len(block)
@@ -57,9 +56,10 @@ def _validate_labels(dataset: Dataset, records: pd.DataFrame, labels: NDArray[An
     where, classes = dataset.where, dataset.classes
     if dataset.task == "multilabel":
         wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(axis=1)
-        _refuse(where, wrong, "a label is neither 0, 1 nor unobserved", rows_of)
+        _refuse(dataset, wrong, "a label is neither 0, 1 nor unobserved", rows_of)
     else:
-        _refuse(where, (labels < 0) | (labels >= len(classes)), f"a label is outside 0 to {len(classes) - 1}", rows_of)
+        outside = (labels < 0) | (labels >= len(classes))
+        _refuse(dataset, outside, f"a label is outside 0 to {len(classes) - 1}", rows_of)
     trained = records["split"] == "audit"
     if "control" in records:
         trained &= ~records["control"]
@@ -70,21 +70,22 @@ def _validate_labels(dataset: Dataset, records: pd.DataFrame, labels: NDArray[An
             )
         members = rows & trained if split == "audit" else rows
         for number, name in enumerate(classes):
-            if dataset.task == "multilabel":
-                counts = [records.loc[members & (labels[:, number] == value), "patient"].nunique() for value in (0, 1)]
-                n = min(counts)
-            else:
-                n = records.loc[members & (labels == number), "patient"].nunique()
-            if n < NEEDED[split]:
-                raise UserError(
-                    f"{where}: class '{name}' has {n} patient{'' if n == 1 else 's'} in the {split} split, and "
-                    f"{NEEDED[split]} are needed: merge or remove the class, or change the split"
-                )
+            borne = labels[:, number] if dataset.task == "multilabel" else labels == number
+            for value, without in ((1, ""), (0, " without it")):
+                n = records.loc[members & (borne == value), "patient"].nunique()
+                # Where a record has one class, those without it are those of the others.
+                if n < NEEDED[split] and (value or dataset.task == "multilabel"):
+                    raise UserError(
+                        f"{where}: class '{name}' has {n} patient{'' if n == 1 else 's'}{without} in the {split} "
+                        f"split, and {NEEDED[split]} are needed: merge or remove the class, or change the split"
+                    )
 
 
 def _refuse(
-    where: str, wrong: Sequence[bool] | NDArray[np.bool_] | pd.Series, fault: str, rows: NDArray[np.int64]
+    dataset: Dataset, wrong: Sequence[bool] | NDArray[np.bool_] | pd.Series, fault: str, rows: NDArray[np.int64]
 ) -> None:
     found = rows[np.flatnonzero(np.asarray(wrong, dtype=bool))]
     if len(found):
-        raise UserError(f"{where}: {fault}, in row {first([int(row) + 1 for row in found])}")
+        # Where rows of the source are left out, the number of a record is not that of its row.
+        place = "row" if dataset.excluded.empty else "record number"
+        raise UserError(f"{dataset.where}: {fault}, in {place} {first([int(row) + 1 for row in found])}")

@@ -11,11 +11,13 @@ from typing import Any
 
 from tailrisk.config.study import Study, comparisons, experiments
 from tailrisk.errors import UserError
+from tailrisk.figures.dataset import DATASET_FIGURES
 from tailrisk.figures.queries import in_words
 from tailrisk.figures.write import ACCESS_FIGURES, AUDIT_FIGURES, COMPARISON_FIGURES, GROUP_FIGURES
 from tailrisk.report import audited
 from tailrisk.report.access import Access, AccessFiles, load_access
 from tailrisk.report.audited import Audited, Files
+from tailrisk.report.cards import Card, load_card
 from tailrisk.report.compared import Groups, Stability, load_groups, load_stability
 from tailrisk.report.headlines import headlines, most_exposed
 from tailrisk.report.text import metric, number, plural, share
@@ -56,6 +58,7 @@ class Context:
     headlines: list[str]
     warnings: list[str]
     datasets: dict[str, dict[str, Any]]
+    cards: list[Card]
     baselines: dict[str, dict[str, Any] | None]
     given: list[Audited]
     views: list[View]
@@ -74,6 +77,7 @@ def build_context(
     study: Study,
     files: Mapping[str, Files],
     datasets: Mapping[str, Path],
+    shown: Mapping[str, Path],
     comparison_figures: Mapping[str, Path],
     access: Mapping[str, AccessFiles],
     stability: Mapping[str, Path],
@@ -83,7 +87,8 @@ def build_context(
     """Read what the page needs.
 
     files: experiment → its tables and figures under its first query; datasets: dataset → folder of the prepared
-    dataset (card.json, baseline.json, records.parquet); comparison_figures: comparison `<entry>.<dataset>` → folder
+    dataset (card.json, baseline.json, duplicates.json, records.parquet, groups.parquet); shown: dataset → folder of the
+    figure of its records, where they may be shown; comparison_figures: comparison `<entry>.<dataset>` → folder
     of its figures; access: experiment → the comparison of its queries, where it has several; stability: dataset → its
     stability table, where it has several experiments; groups: table of the meta-analysis of groups and folder of its
     figure; provenance: heading → text, list or mapping, printed as it is (configuration, versions, checksums, time).
@@ -127,6 +132,16 @@ def build_context(
         headlines=headlines(audits, threshold, tail),
         warnings=warnings(audits),
         datasets=cards,
+        cards=[
+            load_card(
+                name,
+                card,
+                study.datasets[name],
+                datasets[name],
+                _figures(shown[name], DATASET_FIGURES, f"dataset-{name}")["inputs"] if name in shown else None,
+            )
+            for name, card in cards.items()
+        ],
         baselines={a.experiment.dataset: a.baseline for a in audits},
         given=[audit for audit in audits if audit.experiment.name in study.given],
         views=views,

@@ -18,6 +18,7 @@ from tailrisk.config.study import (
     comparisons,
     experiments,
     group_comparison,
+    shown_datasets,
     stability_comparisons,
 )
 from tailrisk.report.access import AccessFiles
@@ -50,6 +51,7 @@ def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
         for name in study.given
     }
     datasets = {experiment.dataset: results / "datasets" / experiment.dataset for experiment in found.values()}
+    shown = {name: results / "figures" / "datasets" / name for name in shown_datasets(study)}
     compared = {
         name: results / "figures" / "compare" / f"{name}.{found[members[0]].queries[0]}"
         for name, members in comparisons(study).items()
@@ -67,7 +69,7 @@ def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
     groups = None
     if group_comparison(study):
         groups = (results / "compare" / "groups" / "meta.parquet", results / "figures" / "compare" / "groups")
-    context = build_context(study, files, datasets, compared, access, stability, groups, provenance)
+    context = build_context(study, files, datasets, shown, compared, access, stability, groups, provenance)
     write_report(context, page, headlines)
 
 

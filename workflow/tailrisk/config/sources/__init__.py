@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tailrisk.config.sources.base import RESERVED, UNREAD, FileSource, Form, ImageSource, Source
+from tailrisk.config.sources.base import GROUPING, RESERVED, UNREAD, FileSource, Form, ImageSource, Source
 from tailrisk.config.sources.chest import Chexpert, MimicCxr, NihChestXray14, Padchest
 from tailrisk.config.sources.ecg import PtbXl
 from tailrisk.config.sources.embedded import BreastCancer, Simulated
@@ -34,6 +34,7 @@ AnySource = Annotated[
 ]
 
 __all__ = [
+    "GROUPING",
     "RESERVED",
     "UNREAD",
     "AnySource",

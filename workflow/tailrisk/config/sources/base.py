@@ -1,6 +1,6 @@
 """What every source has in common, and what those whose records lie one a file have."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,9 @@ RESERVED |= {"auc_joint", "joint_low", "joint_high", "joint_p", "joint_q"}
 """Columns of the audit's tables, which group variables stand beside."""
 
 
-UNREAD = {"groups", "url", "title", "licence", "max_quarantined", "show_inputs"}
+GROUPING = {"groups", "separators"}
+"""Options that decide the group variables of a dataset, and nothing else."""
+UNREAD = GROUPING | {"url", "title", "licence", "max_quarantined", "show_inputs"}
 """Options that change no prepared dataset, only its groups, what is said of it, or whether it is made at all."""
 
 Form = Literal["table", "signal", "image"]
@@ -26,6 +28,8 @@ class Source(Strict):
     """Licence or terms of use, shown in the report."""
     access: ClassVar[str] = ""
     """How to get the data, for the reference of the configuration."""
+    module: ClassVar[str] = ""
+    """Module of `tailrisk.datasets` that reads the source; it is called as the source where nothing else is stated."""
 
     validation: float = Field(
         0.1, gt=0, lt=1, description="Share of patients kept for early stopping: never trained on or audited."
@@ -41,6 +45,12 @@ class Source(Strict):
         "controls, whose risk is none by construction.",
     )
     split_seed: int = Field(0, ge=0, description="Seed of the split into audit, validation and test patients.")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        if "source" in cls.model_fields and not cls.module:
+            (cls.module,) = get_args(cls.model_fields["source"].annotation)
 
     @model_validator(mode="after")
     def _leave_audit_patients(self) -> "Source":

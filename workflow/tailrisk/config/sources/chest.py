@@ -25,12 +25,16 @@ class NihChestXray14(ImageSource):
     )
     source: Literal["nih_chestxray14"]
     path: str = Field(description="Folder with the table of labels and, in it or anywhere below it, the images.")
-    table: str = Field("Data_Entry_2017_v2020.csv", description="Table of labels in that folder.")
+    table: str = Field(
+        "Data_Entry_2017_v2020.csv", description="Table of labels in that folder; .csv.gz is found as well."
+    )
     target: Literal["finding", "findings", "view"] = Field(
         "finding",
         description="Any finding against none (finding), the 14 findings (findings), or the view AP against PA (view).",
     )
-    splits: Splits = Field("drawn", description=SPLITS_HELP)
+    splits: Splits = Field(
+        "drawn", description=SPLITS_HELP + " Official: test_list.txt tests, train_val_list.txt is audited."
+    )
     show_inputs: bool = Field(True, description="Show a few random images on the dataset's card in the report.")
 
 
@@ -40,10 +44,14 @@ class Chexpert(ImageSource):
     terms: ClassVar[str] = "Stanford University Dataset Research Use Agreement; no redistribution"
     access: ClassVar[str] = (
         "Register with Stanford AIMI (https://stanfordaimi.azurewebsites.net), accept the agreement, and download "
-        "CheXpert-v1.0-small or CheXpert-v1.0; race and ethnicity come from CHEXPERT DEMO.xlsx, offered there too."
+        "CheXpert-v1.0-small or CheXpert-v1.0; race and ethnicity come from CHEXPERT DEMO.xlsx, offered there too. The "
+        "test set is a download of its own, with CheXlocalize: put test/ and its table beside train.csv."
     )
     source: Literal["chexpert"]
-    path: str = Field(description="Folder with train.csv and train/, such as CheXpert-v1.0-small, as unpacked.")
+    path: str = Field(
+        description="Folder with train.csv and train/, such as CheXpert-v1.0-small, or with the unpacked batches "
+        '"CheXpert-v1.0 batch 1 (validate & csv)" to 4 of the full size; its name may be any.'
+    )
     demographics: str | None = Field(
         None, description="CHEXPERT DEMO.xlsx (or the same as CSV), for the groups race and ethnicity."
     )
@@ -53,7 +61,9 @@ class Chexpert(ImageSource):
     splits: Splits = Field(
         "drawn",
         description="Which patients are audited: a draw from train.csv by `test` and `validation`, or all of train.csv "
-        "but a drawn validation part, with valid.csv (and test.csv where it is there) as the test split (official).",
+        "but a drawn validation part, with valid.csv (and test.csv or test_labels.csv where it is there) as the test "
+        "split (official). valid.csv alone has no positive image of some rare findings, with which `findings` cannot "
+        "be tested.",
     )
 
 
@@ -75,7 +85,9 @@ class MimicCxr(ImageSource):
     target: Literal["findings", "competition", "no-finding"] = Field("findings", description=CHEST_FINDINGS)
     uncertain: Uncertain = Field("positive", description=UNCERTAIN_HELP)
     views: Literal["all", "frontal"] = Field("all", description="All images, or those with view AP or PA only.")
-    splits: Splits = Field("drawn", description=SPLITS_HELP)
+    splits: Splits = Field(
+        "drawn", description=SPLITS_HELP + " Official: train is audited, validate validates, test tests."
+    )
 
 
 class Padchest(ImageSource):
@@ -95,7 +107,9 @@ class Padchest(ImageSource):
     target: Literal["findings", "normal"] = Field(
         "findings", description="Labels that at least `least` images bear (findings), or normal against abnormal."
     )
-    least: int = Field(1000, ge=1, description="Images that a label needs to become a class of `findings`.")
+    least: int = Field(
+        1000, ge=1, description="Images that a label needs to become a class of `findings`, or of that group variable."
+    )
     views: Literal["all", "frontal"] = Field(
         "frontal", description="Projections PA, AP and AP_horizontal (frontal), or those, lateral and costal (all)."
     )

@@ -1,6 +1,6 @@
 """Sources that need no files."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,12 +10,16 @@ from tailrisk.config.sources.base import Source
 class BreastCancer(Source):
     """Wisconsin breast cancer data as shipped with scikit-learn: 569 patients, 30 features, malignant or not."""
 
+    terms: ClassVar[str] = "CC BY 4.0 (UCI Machine Learning Repository, doi 10.24432/C5DW2B)"
+    access: ClassVar[str] = "Open: comes with scikit-learn, which is installed with this package."
     source: Literal["breast_cancer"]
 
 
 class Simulated(Source):
     """A cohort with known truth: typical, rare and atypical patients with 1 to `max_records` similar records."""
 
+    terms: ClassVar[str] = "Simulated; no patient data"
+    access: ClassVar[str] = "Made by this package."
     source: Literal["simulated"]
     patients: int = Field(600, ge=20, description="Number of patients.")
     features: int = Field(30, ge=2, description="Number of features of a record.")

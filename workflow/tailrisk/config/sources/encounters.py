@@ -6,6 +6,11 @@ from pydantic import Field
 
 from tailrisk.config.sources.base import Source
 
+MIN_HOURS = (
+    "Hours that a stay lasts at least; shorter ones are left out. Below 24, the outcome of some is known before their "
+    "first day, which the features describe, is over."
+)
+
 
 class Diabetes130(Source):
     """Diabetes 130-US hospitals 1999-2008 (UCI 296): hospital encounters and readmission."""
@@ -42,6 +47,11 @@ class MimicIvEd(Source):
     mimic_iv: str = Field(
         description="Folder of MIMIC-IV with hosp/ and icu/: ages, insurance, earlier stays and earlier diagnoses."
     )
+    history: int = Field(
+        1780,
+        ge=1,
+        description="Days before a stay in which discharges bring earlier diagnoses; 1780, the benchmark's five years.",
+    )
 
 
 class MimicIv(Source):
@@ -57,6 +67,7 @@ class MimicIv(Source):
     vitals: bool = Field(
         True, description="Vital signs of the first day, from icu/chartevents (by far the largest table)."
     )
+    min_hours: float = Field(24, ge=0, description=MIN_HOURS)
 
 
 class Eicu(Source):
@@ -70,3 +81,4 @@ class Eicu(Source):
     source: Literal["eicu"]
     path: str = Field(description="Folder with the tables patient, apacheApsVar and apachePredVar (.csv or .csv.gz).")
     laboratory: bool = Field(True, description="Laboratory values of the first day, from the table lab.")
+    min_hours: float = Field(24, ge=0, description=MIN_HOURS)

@@ -13,7 +13,7 @@ class Columns(Strict):
 
     path: str = Field(description="CSV (also compressed) or Parquet file, one row per record.")
     patient: str = Field(description="Column with the patient's id.")
-    record: str | None = Field(None, description="Column with the record's id; the row number when absent.")
+    record: str | None = Field(None, description="Column with the record's id; the row's number where null.")
     groups: list[str] = Field([], description="Columns that describe subgroups; never features by themselves.")
     separators: dict[str, str] = Field(
         {}, description="Group columns that hold several labels in one value, with what stands between the labels."
@@ -45,6 +45,8 @@ class Columns(Strict):
 class Table(Columns, Source):
     """Any CSV or Parquet table with a patient column, a label and features: an audit of one's own data."""
 
+    terms: ClassVar[str] = "your own"
+    access: ClassVar[str] = "Your own: a table with one row a record."
     source: Literal["table"]
     label: str = Field(description="Column with the class; two values make a binary task, more a multi-class one.")
     numeric: list[str] = Field([], description="Numeric feature columns; standardised.")
@@ -69,11 +71,16 @@ class Table(Columns, Source):
 class Manifest(Columns):
     """A table of one's own whose rows name a file each."""
 
-    file: str = Field(description="Column with the path of the record's file, from `folder`.")
+    file: str = Field(
+        description="Column with the path of the record's file, from `folder`; a path that starts with / stands for "
+        "itself."
+    )
     folder: str | None = Field(None, description="Folder that the files' paths start from; null for the table's own.")
+    suffix: str = Field("", description="What is to be added to every path, such as .png where the table has it not.")
     label: str | list[str] = Field(
         description="Column with the class (two values make a binary task, more a multi-class one), or a list of "
-        "columns of 0 and 1, blank where not observed, for several labels at once."
+        "columns of 0 and 1, blank where not observed, for several labels at once. Rows where none is observed are "
+        "left out."
     )
 
     @model_validator(mode="after")
@@ -88,8 +95,11 @@ class Manifest(Columns):
 
 
 class Images(Manifest, ImageSource):
-    """A manifest and a folder of images (PNG, JPEG and whatever Pillow reads, or DICOM)."""
+    """A manifest and a folder of images (PNG, JPEG and whatever Pillow reads, or DICOM, by the suffix .dcm)."""
 
+    terms: ClassVar[str] = "your own"
+    access: ClassVar[str] = "Your own: a table with one row an image, and the images' files."
+    module: ClassVar[str] = "own_images"
     source: Literal["images"]
     colour: bool = Field(False, description="Three channels of colour instead of one of gray.")
 
@@ -98,13 +108,31 @@ class Signals(Manifest, FileSource):
     """A manifest and a folder of signals: WFDB records, or .npy arrays [leads, samples]."""
 
     form: ClassVar[Form] = "signal"
+    terms: ClassVar[str] = "your own"
+    access: ClassVar[str] = "Your own: a table with one row a signal, and the signals' files."
+    module: ClassVar[str] = "own_signals"
     source: Literal["signals"]
     leads: list[str] = Field(
         min_length=1,
-        description="Names of the leads, in the order in which models see them; WFDB records are looked up by these "
-        "names, .npy arrays must have as many rows.",
+        description="Names of the leads, in the order in which models see them. Those of WFDB records are found by "
+        "these names (AVR is aVR); .npy arrays must have one row for each.",
     )
     samples: int = Field(ge=8, description="Samples per lead of every record.")
     rate: float | None = Field(
         None, gt=0, description="Samples per second that WFDB records must have; null takes any."
     )
+    units: str | list[str] | None = Field(
+        "mV",
+        description="Physical unit of the leads, or one for each: volts of WFDB records (V, mV, uV) are converted to "
+        "it, and another unit must be the same; null takes the values as they are. Arrays have no units.",
+    )
+
+    @model_validator(mode="after")
+    def _leads_can_be_told_apart(self) -> "Signals":
+        names = [name.casefold() for name in self.leads]
+        twice = sorted({name for name in self.leads if names.count(name.casefold()) > 1})
+        if twice:
+            raise ValueError(f"the lead '{twice[0]}' is listed twice")
+        if isinstance(self.units, list) and len(self.units) != len(self.leads):
+            raise ValueError(f"units: {len(self.units)} are listed for {len(self.leads)} leads")
+        return self

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from tailrisk.config.sources.base import SPLITS_HELP, ImageSource, Splits
+from tailrisk.config.sources.base import SPLITS_HELP, ImageSource, Pixels, Splits
 
 
 class Fitzpatrick17k(ImageSource):
@@ -17,9 +17,16 @@ class Fitzpatrick17k(ImageSource):
     )
     source: Literal["fitzpatrick17k"]
     path: str = Field(description="fitzpatrick17k.csv (or .csv.gz), or the folder that holds it.")
-    images: str = Field(description="Folder with, in it or anywhere below it, the images <md5hash>.jpg (or .png).")
+    images: str = Field(description="Folder with, in it or anywhere below it, the images <md5hash>.jpg.")
     target: Literal["three", "nine", "condition"] = Field(
-        "three", description="3 classes (neoplastic or not), 9 classes, or all 114 conditions."
+        "three",
+        description="Classes: non-neoplastic, benign and malignant (three), nine kinds of disease, or 114 conditions.",
+    )
+    least: int = Field(
+        1,
+        ge=1,
+        description="Images that a class needs; those of rarer ones are left out, such as of conditions too rare for "
+        "each split to have some.",
     )
     colour: bool = Field(True, description="Three channels of colour, as in the paper, or one of gray.")
     splits: Splits = Field(
@@ -35,11 +42,17 @@ class Fairvision(ImageSource):
 
     terms: ClassVar[str] = "CC BY-NC-ND 4.0, for research only; see the agreement of the source"
     access: ClassVar[str] = (
-        "Ask at https://ophai.hms.harvard.edu/datasets/harvard-fairvision30k, accept the agreement, and unpack AMD, DR "
-        "and Glaucoma below one folder."
+        "Ask at https://ophai.hms.harvard.edu/datasets/harvard-fairvision30k or take it from "
+        "https://huggingface.co/datasets/harvardairobotics/FairVision, accept the terms, and unpack AMD, DR and "
+        "Glaucoma below one folder."
     )
     source: Literal["fairvision"]
     path: str = Field(description="Folder with AMD, DR and Glaucoma, as unpacked.")
+    diseases: list[Literal["AMD", "DR", "Glaucoma"]] = Field(
+        ["AMD", "DR", "Glaucoma"],
+        min_length=1,
+        description="Which of the three parts of the release; the classes are those of the chosen ones.",
+    )
     splits: Splits = Field("drawn", description=SPLITS_HELP)
     max_quarantined: float = Field(
         0.1,
@@ -60,15 +73,24 @@ class Embed(ImageSource):
     source: Literal["embed"]
     path: str = Field(description="Folder with tables/ as downloaded.")
     images: str | None = Field(
-        None, description="Folder that the image paths of the table start from; null for `path`."
+        None,
+        description="Folder with the images; null for images/ in `path`, or `path` itself. The paths in the table lead "
+        "with folders of another machine (/mnt/...): as many are dropped as it takes to find the files below it.",
     )
     format: Literal["dicom", "png"] = Field(
-        "dicom", description="The release's DICOM files (anon_dicom_path), or PNG files made of them (png_path)."
+        "dicom",
+        description="The release's DICOM files, or PNG files made of them: where png_path says, or anywhere below "
+        "`images` under the names of the DICOM files.",
+    )
+    mirror: bool = Field(
+        True,
+        description="Mirror the DICOM files in which the breast points to the left, so that all point the same way, as "
+        "in the paper. PNG files are taken as they are.",
     )
     kinds: list[Literal["2D", "cview"]] = Field(
         ["2D", "cview"], min_length=1, description="Kinds of images: digital mammograms, and synthetic ones (C-view)."
     )
-    size: int | tuple[int, int] = Field(
+    size: Pixels | tuple[Pixels, Pixels] = Field(
         (64, 48), description="Pixels that the images are resized to: height and width alike, or [height, width]."
     )
     test_patients: int = Field(
