@@ -106,7 +106,7 @@ def _chexpert_table(root: Path, part: str, rows: list[list[str]], prefix: str) -
 def chexpert_people(file: Path, patients: int = 60) -> Path:
     """CHEXPERT DEMO.xlsx: patient 2 twice, patient 4 not, and patient 10 with two races; 15 others of each of RACES."""
     rows = [
-        ("patient00001", "Female", 68, " White, \u00a0non-Hispanic ", "Non-Hispanic/Non-Latino"),
+        ("patient00001", "Female", 68, " White, \u00a0non-Hispanic ", "Not \u00a0Hispanic"),
         ("patient00002", "Female", 83, "Black or\tAfrican  American", "Hispanic/Latino"),
         ("patient00002", "Female", 87, "Black or African American", "Hispanic/Latino "),
         ("patient00003", "Unknown", 0, "Patient Refused", "Unknown"),

@@ -150,6 +150,11 @@ def test_every_source_says_what_it_needs(folder, name):
     assert sorted(lines) == sorted(told)
 
 
+def test_every_source_is_documented(repository):
+    table = (repository / "docs/datasets.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in table] == []
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"breast_cancer", "simulated", "diabetes130"}))
 def test_columns_that_are_missing_and_empty_tables_are_said_of_every_source(folder, name):
     spec = spec_of(name)

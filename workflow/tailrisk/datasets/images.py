@@ -63,7 +63,8 @@ def picture(file: Path, shape: tuple[int, int], colour: bool = False, deep: Deep
             image.verify()  # checksums, which decoding passes over; an image has to be opened anew afterwards
         with Image.open(content) as image:
             if image.mode in SIXTEEN_BIT:
-                return resized(_sixteen_bits(image, deep), shape)
+                gray = resized(_sixteen_bits(image, deep), shape)
+                return np.repeat(gray, 3, axis=0) if colour else gray
             if image.mode not in EIGHT_BIT:
                 raise UserError(f"pixels of Pillow's mode {image.mode}, not of 8 or 16 bits")
             mode = "RGB" if colour else "L"

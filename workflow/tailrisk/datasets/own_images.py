@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tailrisk.config.sources import Images
 from tailrisk.datasets import manifest
 from tailrisk.datasets.contract import Dataset, Files
+from tailrisk.datasets.dicom import picture_of_dicom
 from tailrisk.datasets.images import picture
 from tailrisk.datasets.needs import Need
 
@@ -36,9 +37,6 @@ def _inputs(spec: Images, paths: list[Path]) -> Files:
 def image(file: Path, shape: tuple[int, int], colour: bool) -> NDArray[np.uint8]:
     """One image [1 or 3, height, width]; three equal channels where a file of one is wanted in colour."""
     if file.suffix.lower() in DICOM:
-        from tailrisk.datasets.dicom import picture_of_dicom  # noqa: PLC0415 (pydicom, where it is needed)
-
         array = picture_of_dicom(file, shape)
-    else:
-        array = picture(file, shape, colour=colour, deep="own")
-    return np.repeat(array, 3, axis=0) if colour and len(array) == 1 else array
+        return np.repeat(array, 3, axis=0) if colour else array
+    return picture(file, shape, colour=colour, deep="own")
