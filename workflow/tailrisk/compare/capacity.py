@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,15 @@ def write_capacity(audits: Mapping[str, Path], performances: Mapping[str, Path],
     """Read finished audits and write their capacity table.
 
     audits: experiment `<entry>.<dataset>.<model>` → folder of its audit (results/audit/E/Q); performances:
-    experiment → results/performance/E.parquet, whose metadata holds the capacity.
+    experiment → results/performance/E.parquet, whose metadata holds the capacity. A model that occurs on several
+    datasets, such as images of two sizes, is called with its dataset.
     """
+    models = Counter(experiment.split(".")[2] for experiment in audits)
     rows = capacity_table(
         [
             {
                 "experiment": experiment,
-                "model": experiment.split(".")[2],
+                "model": _called(experiment, models),
                 "capacity": metadata(performances[experiment], "performance")["capacity"],
                 "summary": read_json(folder / "summary.json"),
                 "patients": read_table(folder / "patients.parquet", "audit_patients", ["patient", "auc", "q_value"]),
@@ -104,3 +107,8 @@ def write_capacity(audits: Mapping[str, Path], performances: Mapping[str, Path],
         ]
     )
     write_table(table, "capacity", rows)
+
+
+def _called(experiment: str, models: Counter[str]) -> str:
+    _, dataset, model = experiment.split(".")
+    return model if models[model] == 1 else f"{model} ({dataset})"

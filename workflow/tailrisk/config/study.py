@@ -131,16 +131,22 @@ class Comparisons(Strict):
     capacity: bool = Field(
         True, description="Compare the models of an entry on the same dataset, where there are several."
     )
+    sweeps: dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field(
+        {},
+        description="Capacity over several entries, by the name of the sweep: entries on one dataset each, of the same "
+        "patients, such as networks with other recipes or images of another size. Their models are compared there "
+        "and no longer within each entry.",
+    )
     access: bool = Field(
         True, description="Compare the queries of an experiment on the same patients, where there are several."
     )
     stability: bool = Field(
         True, description="Ask whether experiments on the same dataset find the same patients, where there are several."
     )
-    groups: bool = Field(
+    groups: bool | list[Name] = Field(
         True,
         description="Compare the residuals of all groups with their shares, over one experiment of each dataset, the "
-        "first.",
+        "first; or a list of the entries whose datasets take part, each once.",
     )
 
 
@@ -226,9 +232,35 @@ class Study(Strict):
                         f"experiments.{name}: the query '{item}' asks augmented views, but the recipe has no "
                         "augmentation: give it one, or leave the query out with `queries`"
                     )
+        self._comparisons_fit()
         if self.report.threshold not in self.audit.thresholds:
             raise ValueError("report.threshold must be one of audit.thresholds")
         return self
+
+    def _comparisons_fit(self) -> None:
+        named = self.comparisons.groups if isinstance(self.comparisons.groups, list) else []
+        for key, entries in {
+            "groups": named,
+            **{f"sweeps.{name}": e for name, e in self.comparisons.sweeps.items()},
+        }.items():
+            for entry in entries:
+                if entry not in self.trained:
+                    raise ValueError(
+                        f"comparisons.{key}: no entry '{entry}' that trains; {suggestion(entry, self.trained)}"
+                    )
+            if len(set(entries)) < len(entries):
+                raise ValueError(f"comparisons.{key}: an entry is listed twice")
+        for name, entries in self.comparisons.sweeps.items():
+            if name in self.experiments:
+                raise ValueError(f"comparisons.sweeps.{name}: an entry has this name, too: choose another one")
+            for entry in entries:
+                if len(listed(self.trained[entry].datasets)) > 1:
+                    raise ValueError(f"comparisons.sweeps.{name}: the entry '{entry}' has several datasets: split it")
+                if asked(self, self.trained[entry]) != asked(self, self.trained[entries[0]]):
+                    raise ValueError(
+                        f"comparisons.sweeps.{name}: the entries '{entries[0]}' and '{entry}' ask different queries: "
+                        "give them the same ones, in the same order"
+                    )
 
     @property
     def trained(self) -> dict[str, Entry]:
@@ -318,11 +350,20 @@ def chunk_models(chunk: str) -> range:
 
 
 def comparisons(study: Study) -> dict[str, list[str]]:
-    """Capacity comparisons `<entry>.<dataset>` with the experiments that they hold beside each other."""
+    """Capacity comparisons `<entry>.<dataset>` with the experiments that they hold beside each other.
+
+    A sweep over several entries is called `<sweep>.<dataset>`, after the dataset of its first entry.
+    """
     found: dict[str, list[str]] = {}
+    swept = {entry: name for name, entries in study.comparisons.sweeps.items() for entry in entries}
     if study.comparisons.capacity:
         for experiment in experiments(study).values():
-            found.setdefault(f"{experiment.entry}.{experiment.dataset}", []).append(experiment.name)
+            if experiment.entry not in swept:
+                found.setdefault(f"{experiment.entry}.{experiment.dataset}", []).append(experiment.name)
+    for name, entries in study.comparisons.sweeps.items():
+        (dataset,) = listed(study.trained[entries[0]].datasets)
+        members = [e.name for entry in entries for e in experiments(study).values() if e.entry == entry]
+        found[f"{name}.{dataset}"] = members
     return {name: members for name, members in found.items() if len(members) > 1}
 
 
@@ -335,10 +376,11 @@ def stability_comparisons(study: Study) -> dict[str, list[str]]:
 
 
 def group_comparison(study: Study) -> list[str]:
-    """The first experiment of every dataset, whose groups are compared with those of the others."""
-    first: dict[str, str] = {}
-    for experiment in experiments(study).values() if study.comparisons.groups else ():
-        first.setdefault(experiment.dataset, experiment.name)
+    """The first experiment of every dataset (that takes part), whose groups are compared with those of the others."""
+    chosen, first = study.comparisons.groups, dict[str, str]()
+    for experiment in experiments(study).values() if chosen else ():
+        if not isinstance(chosen, list) or experiment.entry in chosen:
+            first.setdefault(experiment.dataset, experiment.name)
     return list(first.values())
 
 

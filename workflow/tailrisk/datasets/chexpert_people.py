@@ -1,13 +1,12 @@
 """Race and ethnicity of CheXpert's patients, from the table of demographics that is offered beside the images."""
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import pandas as pd
 
 from tailrisk.config.base import suggestion
-from tailrisk.datasets.labels import label_table, refuse
+from tailrisk.datasets.labels import label_table, refuse, workbook
 from tailrisk.errors import UserError
 
 PATIENT, RACE, ETHNICITY = "PATIENT", "PRIMARY_RACE", "ETHNICITY"
@@ -54,12 +53,12 @@ def _plain(column: pd.Series) -> pd.Series:
 def _excel(path: Path) -> tuple[pd.DataFrame, str]:
     """The first sheet's columns as text. UserError where the file is no workbook or lacks a column."""
     try:
-        table = pd.read_excel(path, dtype=str)
+        table = workbook(path)
         with path.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise UserError(f"the table {path} does not exist: put it there, or correct `demographics`") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a readable workbook ({reason}): fetch the file again") from None
     table.columns = [str(name).strip() for name in table.columns]

@@ -1,7 +1,6 @@
 """What a source must find on disk, said before anything is read: for `tailrisk check`, which lists all that lacks."""
 
 import difflib
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tailrisk.datasets.contract import Files
+from tailrisk.datasets.labels import workbook
 from tailrisk.errors import UserError
 
 SAMPLED = 200
@@ -56,7 +56,7 @@ def _unmet(need: Need, lacking: list[Path]) -> Iterator[str]:
         return
     try:
         header = _header(need.path)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError) as error:
         yield f"{need.path} is not a readable table ({' '.join(str(error).split())}): fetch the file again"
         return
     for name in need.columns:
@@ -96,7 +96,7 @@ def _header(path: Path) -> list[str]:
     if path.suffix in {".parquet", ".pq"}:
         return list(pq.read_schema(path).names)
     if path.suffix == ".xlsx":
-        first = pd.read_excel(path, header=None, nrows=1)
+        first = workbook(path, header=None, nrows=1)
     else:
         first = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
     return [str(name) for name in first.astype(object).fillna("").iloc[0]]
