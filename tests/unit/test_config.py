@@ -2,11 +2,13 @@
 
 import copy
 import json
+from collections import Counter
 
 import jsonschema
 import pytest
 import yaml
 
+from tailrisk.compare.capacity import _called
 from tailrisk.config.load import load_study, parse
 from tailrisk.config.plan import Plan
 from tailrisk.config.schema import reference_text, schema_text
@@ -271,3 +273,51 @@ def test_an_entry_of_another_seed_is_another_experiment_on_the_same_patients() -
     assert plan.named("audit", plan.grouped, "{dataset}/{query}") == ["--audit first.bc.lr=bc/clean"]
     off = Plan.of(config | {"comparisons": {"stability": False, "groups": False}})
     assert (off.stability, off.grouped) == ({}, [])
+
+
+def swept(**comparisons) -> dict:
+    config = copy.deepcopy(MINIMAL)
+    config["datasets"]["bc-again"] = config["datasets"]["bc"] | {"split_seed": 1}
+    config["experiments"]["other"] = config["experiments"]["first"] | {"datasets": "bc-again", "models": "net"}
+    return config | {"comparisons": comparisons}
+
+
+def test_a_sweep_compares_the_models_of_several_entries() -> None:
+    members = ["first.bc.lr", "first.bc.net", "other.bc-again.net"]
+    assert Plan.of(swept(sweeps={"size": ["first", "other"]})).comparisons == {"size.bc": members}
+    assert Plan.of(swept()).comparisons == {"first.bc": members[:2]}
+    assert Plan.of(swept()).grouped == ["first.bc.lr", "other.bc-again.net"]
+    assert Plan.of(swept(groups=["other"])).grouped == ["other.bc-again.net"]
+    assert _called(members[2], Counter(["lr", "net", "net"])) == "net (bc-again)"
+    assert _called(members[0], Counter(["lr", "net", "net"])) == "lr"
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "sentence"),
+    [
+        ({"sweeps": {"size": ["first", "othr"]}}, "comparisons.sweeps.size: no entry 'othr' that trains; did you mean"),
+        ({"sweeps": {"size": ["first", "first"]}}, "comparisons.sweeps.size: an entry is listed twice"),
+        ({"sweeps": {"first": ["first", "other"]}}, "comparisons.sweeps.first: an entry has this name, too"),
+        ({"sweeps": {"size": ["first"]}}, "comparisons.sweeps.size: "),
+        ({"groups": ["frst"]}, "comparisons.groups: no entry 'frst' that trains; did you mean 'first'?"),
+    ],
+)
+def test_faults_of_comparisons_are_named(comparisons: dict, sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        Plan.of(swept(**comparisons))
+    assert sentence in str(error.value)
+
+
+def test_a_sweep_wants_one_dataset_and_the_same_queries_of_each_entry() -> None:
+    several = swept(sweeps={"size": ["first", "other"]})
+    several["experiments"]["other"]["datasets"] = ["bc", "bc-again"]
+    with pytest.raises(UserError, match="the entry 'other' has several datasets: split it"):
+        Plan.of(several)
+    asking = swept(sweeps={"size": ["first", "other"]})
+    asking["queries"] = {
+        name: {"kind": "redacted", "known": ["x"]} if name == "part" else {"kind": "clean"}
+        for name in ("clean", "part")
+    }
+    asking["experiments"]["other"]["queries"] = "clean"
+    with pytest.raises(UserError, match="the entries 'first' and 'other' ask different queries"):
+        Plan.of(asking)

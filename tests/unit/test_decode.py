@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+import zlib
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def number(path: Path) -> np.ndarray:
         raise BlankError("nothing in it")
     if text == "killed":
         os._exit(1)
+    if text == "odd":
+        raise zlib.error("the row of Doe, Jane")
     if text == "wide":
         return np.zeros((2, 3), dtype=np.int32)
     n = int(text)
@@ -48,10 +51,11 @@ def counted(path: Path, log: Path, pause: float = 0.0) -> np.ndarray:
 
 
 def written(folder: Path, n: int, first: int = 1) -> list[Path]:
-    """`n` files in `folder` that hold the numbers from `first` on."""
+    """`n` files in `folder` that hold the numbers from `first` on; those that are there already are left alone."""
     folder.mkdir(exist_ok=True)
     for row in range(n):
-        (folder / f"{row:04d}").write_text(str(first + row))
+        if not (folder / f"{row:04d}").exists():
+            (folder / f"{row:04d}").write_text(str(first + row))
     return [folder / f"{row:04d}" for row in range(n)]
 
 
@@ -152,6 +156,51 @@ def test_a_killed_job_is_taken_up_where_it_was(tmp_path, capfd, kind) -> None:
     assert np.array_equal(numbers_of(decoding, 600), expected(range(1, 601)))
 
 
+def test_files_that_were_replaced_since_are_decoded_again(tmp_path, capfd) -> None:
+    count = Count(tmp_path, 100)
+    decoding = Decoding(count.files, tmp_path / "work", "k")
+    decoding.run(0.0, 1)
+    count.since()
+    count.paths[7].write_text("1234")
+    changed = count.paths[70].stat()
+    os.utime(count.paths[70], ns=(changed.st_atime_ns, changed.st_mtime_ns + 1))
+    decoding.run(0.0, 1)
+    assert count.since() == [7, 70]
+    assert "98 of 100 files already decoded; 2 that could not be used, or have changed" in capfd.readouterr().err
+    assert np.array_equal(numbers_of(decoding, 100), expected([*range(1, 8), 1234, *range(9, 101)]))
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_an_interruption_never_turns_a_fault_into_a_record(tmp_path, monkeypatch, moment: int) -> None:
+    """Two faults are tried again, and the job is interrupted at some place of noting what became of them."""
+    count, work = Count(tmp_path, 100), tmp_path / "work"
+    for row in (3, 4):
+        count.paths[row].unlink()
+    Decoding(count.files, work, "k").run(0.1, 1)
+    moments = iter(range(1, 1000))
+
+    write = decode._write
+
+    def interrupted(*what) -> None:
+        if next(moments) == moment:
+            raise KeyboardInterrupt
+        write(*what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "_write", interrupted)
+        with suppress(KeyboardInterrupt):
+            Decoding(count.files, work, "k").run(0.1, 1)
+    assert set(read_json(work / "state.json")["faults"]) == {"3", "4"}
+    assert Decoding(count.files, work, "k").run(0.1, 1) == {3: ("missing", ""), 4: ("missing", "")}
+
+
+def test_whatever_a_library_raises_is_a_fault_of_the_file(tmp_path) -> None:
+    count = Count(tmp_path, 100)
+    count.paths[5].write_text("odd")
+    faults = Decoding(count.files, tmp_path / "work", "k").run(0.01, 2)
+    assert faults == {5: ("unreadable", "error")}  # its kind; what it says may be a patient's
+
+
 def test_other_options_or_files_begin_anew(tmp_path, capfd) -> None:
     count = Count(tmp_path, 100)
     Decoding(count.files, tmp_path / "work", "k").run(0.0, 1)
@@ -227,7 +276,9 @@ def test_faults_have_reasons_and_are_tried_again(tmp_path, capfd) -> None:
         count.paths[row].write_text(str(row + 1))
     assert sorted(decoding.run(0.025, 1)) == [71, 150, 199]
     assert count.since() == [3, 70, 71, 150, 199]
-    assert capfd.readouterr().err == ("195 of 200 files already decoded; 5 that could not be used are tried again\n")
+    assert capfd.readouterr().err == (
+        "195 of 200 files already decoded; 5 that could not be used, or have changed, are decoded again\n"
+    )
     assert np.array_equal(numbers_of(decoding, 200)[[2, 3, 4, 70]], expected([3, 4, 5, 71]))
 
 
@@ -291,7 +342,7 @@ def test_progress(tmp_path, monkeypatch, capfd) -> None:
     assert [re.fullmatch(pattern, line)[1] for line in lines] == ["64", "128", "192", "200"]
     decoding.run(0.01, 1)
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0] == "199 of 200 files already decoded; 1 that could not be used are tried again"
+    assert lines[0] == "199 of 200 files already decoded; 1 that could not be used, or have changed, are decoded again"
     assert [re.fullmatch(pattern, line)[1] for line in lines[1:]] == ["200"]
 
 

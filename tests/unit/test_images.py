@@ -210,3 +210,21 @@ def test_images_are_found_anywhere_below(tmp_path) -> None:
         find_images(folder, names, "x.csv")
     with pytest.raises(UserError, match=r"none of the 1 images in x\.csv is below .*, such as 6\.png"):
         find_images(folder, ["6.png"], "x.csv")
+
+
+def test_files_of_several_pages_are_refused(tmp_path) -> None:
+    pages = [Image.fromarray(np.full((8, 8), value, dtype=np.uint8)) for value in (1, 200)]
+    pages[0].save(tmp_path / "two.tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match="2 pages or frames, not one"):
+        picture(tmp_path / "two.tiff", (8, 8))
+
+
+@pytest.mark.parametrize("cut", [5, 40, 60])
+def test_any_flipped_bit_of_a_png_is_seen(tmp_path, cut: int) -> None:
+    noise = np.random.default_rng(cut).integers(0, 255, (16, 16), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[-cut] ^= 1
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError):
+        picture(tmp_path / "a.png", (16, 16))

@@ -123,7 +123,10 @@ def test_too_many_faults_stop_and_a_second_run_goes_on(study, tmp_path, capfd) -
     shutil.move(kept, study / "site 1")
     capfd.readouterr()
     prepare.prepare("x", spec(study), tmp_path / "out")
-    assert capfd.readouterr().err == "32 of 120 images already decoded; 32 that could not be used are tried again\n"
+    assert (
+        capfd.readouterr().err
+        == "32 of 120 images already decoded; 32 that could not be used, or have changed, are decoded again\n"
+    )
     prepare.prepare("x", spec(study), tmp_path / "undisturbed")
     for name in ("inputs.npy", "labels.npy", "records.parquet", "excluded.parquet", "card.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()

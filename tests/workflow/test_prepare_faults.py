@@ -146,7 +146,10 @@ def test_above_the_share_it_stops_with_a_sentence_and_goes_on(undisturbed, tmp_p
     assert not (study.folder / CARD).exists()
     restored(study.folder, 300)
     study.run("--", CARD)
-    assert log(study) == f"{N - 4} of {N} images already decoded; 4 that could not be used are tried again\n"
+    assert (
+        log(study)
+        == f"{N - 4} of {N} images already decoded; 4 that could not be used, or have changed, are decoded again\n"
+    )
     card = read_json(study.folder / CARD)
     assert (card["rows"], card["n_records"], card["quarantined"]) == (N, N - 3, {"missing": 3})
     excluded = read_table(study.folder / "results/datasets/x/excluded.parquet", "excluded")

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ BLOCK, BLOCK_BYTES = 64, 1 << 24
 """Files that a worker decodes before it hands them on: so many, or fewer where together they have more bytes."""
 WAITING = 2
 """Blocks per worker that are decoded or wait to be written: what bounds the memory, however slow the disk is."""
+STAMP = 16
+"""Bytes of what is noted of a file that was decoded: its size and the time of its last change."""
 SAVED, SHOWN = 2.0, 10.0
 """Seconds between two notes of what is done on disk, and between two lines of progress."""
 Faults = dict[int, tuple[str, str]]
@@ -40,12 +42,13 @@ class Decoding:
     """The array that `files` decode to, in the folder `work`, which outlives a job that is killed.
 
     `work` may hold what an earlier job decoded; it is used where `key`, which says all that decides the result but the
-    content of the files, is the same. Rows with faults are tried again.
+    content of the files, is the same. Rows with faults, and those whose file has
+    another size or time of change since, are decoded again.
     """
 
     def __init__(self, files: Files, work: Path, key: str) -> None:
         self._files, self._work, self._key = files, work, key
-        self._raw, self._state = work / "inputs.raw", work / "state.json"
+        self._raw, self._stamps, self._state = work / "inputs.raw", work / "stamps.raw", work / "state.json"
         self._bytes = int(np.prod(files.shape)) * np.dtype(files.dtype).itemsize
         self._step = max(1, BLOCK_BYTES // self._bytes)
 
@@ -66,21 +69,25 @@ class Decoding:
         progress = _Progress(self._files.kind, len(paths), len(rows))
         progress.resumed(done - len(again), len(again))
         saved = time.monotonic()
-        with self._raw.open("r+b" if done else "w+b") as raw:
+        mode = "r+b" if done else "w+b"
+        with self._raw.open(mode) as raw, self._stamps.open(mode) as stamps:
 
             def save() -> None:
-                raw.flush()
-                os.fsync(raw.fileno())
-                write_json(self._state, {"key": self._key, "done": done, "faults": {**before, **faults}})
+                for file in (raw, stamps):
+                    file.flush()
+                    os.fsync(file.fileno())
+                noted = {row: fault for row, fault in {**before, **faults}.items() if row < done}
+                write_json(self._state, {"key": self._key, "done": done, "faults": noted})
 
             try:
                 with contextlib.closing(self._decoded(rows, workers)) as blocks:
                     for block in blocks:
-                        for row, record in zip(block.rows, block.array, strict=True):
-                            raw.seek(row * self._bytes)
-                            raw.write(record.data)
-                            before.pop(row, None)
+                        # First, as an interruption at any place must leave a row with a fault one that has it.
                         faults |= block.faults
+                        for row, record, stamp in zip(block.rows, block.array, block.stamps, strict=True):
+                            _write(raw, row * self._bytes, record)
+                            _write(stamps, row * STAMP, stamp)
+                        before = {row: fault for row, fault in before.items() if row not in block.rows}
                         done = max(done, block.rows[-1] + 1)
                         progress.show(len(block.rows), len(faults))
                         if len(faults) > allowed * len(paths) + 1e-9:
@@ -105,12 +112,17 @@ class Decoding:
         shutil.rmtree(self._work)
 
     def _resumed(self) -> tuple[int, Faults]:
-        """How many rows are decoded already, and which of them have faults."""
+        """How many rows are decoded already, and which of them have faults or another file now."""
         try:
             state = read_json(self._state)
-            if state["key"] == self._key and self._raw.stat().st_size >= state["done"] * self._bytes:
-                return state["done"], {int(row): (reason, detail) for row, (reason, detail) in state["faults"].items()}
-        except (UserError, OSError, KeyError, TypeError):
+            done = state["done"]
+            stamps = np.fromfile(self._stamps, dtype=np.int64).reshape(-1, 2)
+            if state["key"] == self._key and self._raw.stat().st_size >= done * self._bytes and len(stamps) >= done:
+                faults = {int(row): (reason, detail) for row, (reason, detail) in state["faults"].items()}
+                now = (_stamp(path) for path in self._files.paths[:done])
+                changed = [row for row, stamp in enumerate(now) if not np.array_equal(stamp, stamps[row])]
+                return done, dict.fromkeys(changed, ("changed", "")) | faults
+        except (UserError, OSError, ValueError, KeyError, TypeError):
             pass
         return 0, {}
 
@@ -155,10 +167,11 @@ class Decoding:
 
 @dataclass(frozen=True)
 class _Block:
-    """Decoded rows [n, *shape]; zeros where there is a fault."""
+    """Decoded rows [n, *shape]; zeros where there is a fault; and the stamps [n, 2] of their files."""
 
     rows: list[int]
     array: NDArray[Any]
+    stamps: NDArray[np.int64]
     faults: Faults
 
 
@@ -172,15 +185,11 @@ class _Decode:
 
     def __call__(self, rows: list[int], paths: list[Path]) -> _Block:
         array = np.zeros((len(rows), *self.shape), dtype=self.dtype)
+        stamps = np.stack([_stamp(path) for path in paths])  # before reading: a change while it is read is one
         faults: Faults = {}
         for place, (row, path) in enumerate(zip(rows, paths, strict=True)):
             try:
                 record = self.decode(path)
-                if record.shape != self.shape:
-                    raise ValueError(f"{path} was decoded to {record.shape}, not {self.shape}")
-                if record.min() == record.max():
-                    raise BlankError("")
-                array[place] = record
             except FileNotFoundError:
                 faults[row] = ("missing", "")
             except BlankError as fault:
@@ -189,7 +198,32 @@ class _Decode:
                 faults[row] = ("unreadable", str(fault))
             except OSError as fault:
                 faults[row] = ("unreadable", fault.strerror or str(fault))
-        return _Block(rows, array, faults)
+            except MemoryError:
+                raise
+            except Exception as fault:  # libraries raise whatever they stumble on in a damaged file
+                faults[row] = ("unreadable", type(fault).__name__)
+            else:
+                if record.shape != self.shape:
+                    raise ValueError(f"{path} was decoded to {record.shape}, not {self.shape}")
+                if record.min() == record.max():
+                    faults[row] = ("constant", "")
+                else:
+                    array[place] = record
+        return _Block(rows, array, stamps, faults)
+
+
+def _stamp(path: Path) -> NDArray[np.int64]:
+    """Size in bytes and time of change in nanoseconds of a file; -1 where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return np.array([-1, -1])
+    return np.array([found.st_size, found.st_mtime_ns])
+
+
+def _write(file: IO[bytes], place: int, array: NDArray[Any]) -> None:
+    file.seek(place)
+    file.write(array.data)
 
 
 def _pool(kind: str, workers: int) -> Executor:
@@ -221,7 +255,7 @@ class _Progress:
 
     def resumed(self, usable: int, again: int) -> None:
         if usable or again:
-            retried = f"; {again:,} that could not be used are tried again" if again else ""
+            retried = f"; {again:,} that could not be used, or have changed, are decoded again" if again else ""
             self._say(f"{usable:,} of {self._total:,} {self._kind} already decoded{retried}")
 
     def show(self, decoded: int, faults: int) -> None:

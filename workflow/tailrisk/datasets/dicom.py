@@ -1,5 +1,7 @@
 """DICOM files of one gray image: what a viewer would show of it, in numbers from 0 (black) to 1 (white)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,18 @@ BEYOND = 1e9
 """A value that lies outside every window."""
 
 
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """Whatever a damaged file lets pydicom stumble on, also as late as when a value is looked at, as one UserError."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UserError(f"not a readable DICOM file ({_short(error)})") from None
+
+
+@damage_told()
 def picture_of_dicom(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """One image [1, height, width] as `gray` gives it, resized; the aspect ratio is not kept.
 
@@ -29,31 +43,31 @@ def picture_of_dicom(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return resized(gray(read_dicom(file)), shape)
 
 
+@damage_told()
 def read_dicom(file: Path) -> pydicom.Dataset:
     """The data set of a file, its pixels not decoded yet; UserError where it is not DICOM."""
     try:
         return pydicom.dcmread(file)
     except InvalidDicomError:
         raise UserError("not a DICOM file") from None
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header can stumble anything
-        raise UserError(f"not a readable DICOM file ({_short(error)})") from None
 
 
+@damage_told()
 def gray(image: pydicom.Dataset) -> NDArray[np.float32]:
     """Pixels [height, width] between 0 (black) and 1 (white), of 8 to 16 bits or as floating-point numbers.
 
     The modality transformation (rescale or a table) comes first, then the first VOI table or window that the file
     brings, over whose whole range black to white goes; a table, or a file that brings neither, goes from its own
     darkest to its own brightest value. Images where small values are light are inverted. UserError where there are no
-    pixels, colours, several frames, or pixels that cannot be decoded.
+    pixels, colours, several values a pixel, several frames, or pixels that cannot be decoded.
     """
     kind = image.get("PhotometricInterpretation")
     if "PixelData" not in image and "FloatPixelData" not in image and "DoubleFloatPixelData" not in image:
         raise UserError("it holds no pixels")
     if kind not in (DARK_FIRST, LIGHT_FIRST):
         raise UserError(f"its pixels are {kind or 'of no stated kind'}, not gray")
+    if int(image.get("SamplesPerPixel") or 1) > 1:
+        raise UserError(f"it holds {image.SamplesPerPixel} values a pixel, not one of gray")
     if int(image.get("NumberOfFrames") or 1) > 1:
         raise UserError(f"it holds {image.NumberOfFrames} frames, not one image")
     stored = _decoded(image)
@@ -120,4 +134,4 @@ def _has_window(image: pydicom.Dataset) -> bool:
 
 def _short(error: Exception) -> str:
     """The first sentence of what a library says."""
-    return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+    return " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tailrisk.datasets.near import Pairs, Rows, Standardised, equal, near_pairs
+from tailrisk.datasets.near import Pairs, Rows, Standardised, TooManyError, equal, near_pairs
 from tailrisk.tables import read_table, write_json, write_table
 
 MEMBERS = 100
@@ -29,15 +29,21 @@ def duplicates(folder: Path, threads: int = 1) -> None:
     The table lists pairs of records of different patients: `identical` ones (equal bytes) in the order of the records,
     then `near` ones, those that differ least first, up to LISTED of each. The counts in duplicates.json are of all:
     records and patients in such pairs, pairs, and how many of these are of two splits, of two audited patients, or of
-    different labels; and the records that equal another one of the same patient.
+    different labels; and the records that equal another one of the same patient. Where too many pairs may be near, the
+    file says so (`too_many`) in place of the counts of near ones, of which the table then lists none.
     """
     records = read_table(folder / "records.parquet", "records")
     inputs = Standardised(folder / "inputs.npy")
     cohort = Cohort(records, np.load(folder / "labels.npy"), equal(inputs))
     near = Near(cohort)
-    for pairs in near_pairs(inputs, cohort.first, threads):
-        near.add(pairs)
-    kinds = {"identical": (cohort.identical(), cohort.listed()), "near": (near.counts(), near.listed())}
+    counts: dict[str, int]
+    try:
+        for pairs in near_pairs(inputs, cohort.first, threads):
+            near.add(pairs)
+        counts = near.counts()
+    except TooManyError:  # before any pair is found
+        counts = {"too_many": True}
+    kinds = {"identical": (cohort.identical(), cohort.listed()), "near": (counts, near.listed())}
     listed = pd.concat([_table(records, cohort, kind, pairs) for kind, (_, pairs) in kinds.items()], ignore_index=True)
     write_table(folder / "duplicates.parquet", "duplicates", listed)
     summary = {kind: counts | {"listed": len(pairs[0])} for kind, (counts, pairs) in kinds.items()}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tailrisk.config.sources import Embed
 from tailrisk.datasets.columns import ids
 from tailrisk.datasets.contract import Dataset, Files, excluded
-from tailrisk.datasets.dicom import gray, read_dicom
+from tailrisk.datasets.dicom import damage_told, gray, read_dicom
 from tailrisk.datasets.draws import unit_hash
 from tailrisk.datasets.images import find_images, pictures, resized
 from tailrisk.datasets.labels import age_bands, label_table
@@ -230,10 +230,13 @@ def _reasons(spec: Embed, files: pd.DataFrame) -> pd.Series:
         "density unknown": files["densities"].eq(0),
         "density differs between findings": files["densities"].gt(1),
         "no file in the source": files["path"].isna(),
-        "file listed before": files["record"].duplicated(),
     }
     chosen = np.select([test.to_numpy(bool) for test in tests.values()], list(tests), "")
-    return pd.Series(chosen, index=files.index, dtype=object)
+    reason = pd.Series(chosen, index=files.index, dtype=object)
+    # Among what is left only: a listing that is left out itself must not take the file's other one with it.
+    left = files.loc[reason == "", "record"]
+    reason[left.index[left.duplicated()]] = "file listed before"
+    return reason
 
 
 def _groups(cohort: pd.DataFrame, worst: pd.Series) -> pd.DataFrame:
@@ -298,6 +301,7 @@ def _tail(name: str, dropped: int) -> str:
     return name.split("/", maxsplit=dropped)[-1]
 
 
+@damage_told()
 def mammogram(file: Path, shape: tuple[int, int], mirror: bool) -> NDArray[np.uint8]:
     """One DICOM image [1, height, width], mirrored where its breast points to the left (and `mirror` is set).
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -202,7 +201,7 @@ def _array(file: Path) -> NDArray[np.uint8]:
         raise
     except KeyError:
         raise UserError("it holds no array slo_fundus") from None
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
+    except Exception as error:  # what a damaged archive, its compression or the header in it make of each other
         raise UserError(f"not a readable NPZ file ({' '.join(str(error).split())})") from None
     if pixels.ndim not in (2, 3) or not pixels.size or not np.issubdtype(pixels.dtype, np.number):
         raise UserError("its array slo_fundus is no image")

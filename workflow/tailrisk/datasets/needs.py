@@ -1,6 +1,8 @@
 """What a source must find on disk, said before anything is read: for `tailrisk check`, which lists all that lacks."""
 
 import difflib
+import lzma
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +58,7 @@ def _unmet(need: Need, lacking: list[Path]) -> Iterator[str]:
         return
     try:
         header = _header(need.path)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         yield f"{need.path} is not a readable table ({' '.join(str(error).split())}): fetch the file again"
         return
     for name in need.columns:
@@ -81,8 +83,11 @@ def unreadable_files(files: Files) -> tuple[int, int, str]:
     for path in tried:
         try:
             files.decode(path)
-        except (UserError, OSError) as error:
-            faults.append(f"{path}: {error}" if str(error) else str(path))
+        except MemoryError:
+            raise
+        except Exception as error:  # as in decoding: libraries raise whatever they stumble on
+            reason = str(error) if isinstance(error, UserError | OSError) else type(error).__name__
+            faults.append(f"{path}: {reason}" if reason else str(path))
     return len(tried), len(faults), faults[0] if faults else ""
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,11 @@ def draw_split(patients: NDArray[np.object_], spec: Source) -> NDArray[np.object
 
 
 def _key(spec: Source, files: Files) -> str:
-    """All that decides what the files decode to: options, code, and which files in which order."""
+    """All that decides what the files decode to: options, code, libraries, and which files in which order."""
     code = fingerprint("tailrisk.datasets.decode", f"tailrisk.datasets.{spec.module}", within="tailrisk.datasets")
     options = canonical(spec.model_dump(mode="json", exclude=UNREAD))
-    text = "\0".join([code, options, *map(str, files.paths)])
+    versions = [f"{name} {version(name)}" for name in ("numpy", "pillow", "pydicom", "wfdb")]
+    text = "\0".join([code, options, *versions, *map(str, files.paths)])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -87,7 +87,9 @@ def _scale(lead: str, given: str, wanted: str) -> float:
 def _array(file: Path, wanted: Wanted) -> NDArray[np.float64]:
     try:
         array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header is read as if it were Python
         raise UserError(f"not a readable array: {' '.join(str(error).split())}") from None
     if array.ndim != 2 or len(array) != len(wanted.leads):
         shape = " × ".join(map(str, array.shape))
