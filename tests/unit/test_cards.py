@@ -84,14 +84,14 @@ def test_no_patient_is_named_on_a_card(context) -> None:
     assert patient_ids(1)[0].startswith("secret-")
 
 
-def test_a_small_group_is_hidden_and_a_missing_value_is_counted() -> None:
+def test_a_missing_value_is_counted() -> None:
     """Twelve patients with two records each: seven female, four male, one not known."""
     patient = pd.Series([f"p{row // 2}" for row in range(24)])
     values = pd.Series(["female"] * 14 + ["male"] * 8 + [None] * 2)
     assert composition("sex", values, patient) == [
         GroupRow("sex", "female", True, 14, 7, 14 / 24),
-        GroupRow("sex", "male", False, None, None, None),
-        GroupRow("sex", "not known", False, None, None, None),
+        GroupRow("sex", "male", False, 8, 4, 8 / 24),
+        GroupRow("sex", "not known", False, 2, 1, 2 / 24),
     ]
 
 
@@ -103,7 +103,7 @@ def test_overlapping_labels_are_counted_each() -> None:
         ("b", 11, 11),
         ("a", 6, 6),
         ("none", 5, 5),
-        ("not known", None, None),
+        ("not known", 1, 1),
     ]
 
 
@@ -114,9 +114,11 @@ def test_ranges_of_numbers_keep_their_order() -> None:
     assert [row.group for row in rows] == ["9 to under 20", "20 to under 40", "80 and over", "not known"]
 
 
-def test_a_hidden_group_shows_no_number(context) -> None:
-    row = GroupRow("sex", "unusual", True, None, None, None)
-    assert Page(with_card(context, groups=[row])).tables["groups-hospital"][1] == ["sex", "unusual", "–", "–", "< 5"]
+def test_a_small_group_is_shown_as_it_is_and_the_page_says_so(context) -> None:
+    row = GroupRow("sex", "unusual", True, 3, 2, 0.01)
+    page = with_card(context, groups=[row])
+    assert Page(page).tables["groups-hospital"][1] == ["sex", "unusual", "3", "1 %", "2"]
+    assert "Counts on this page are exact, those of small groups, too" in page
 
 
 def test_patients_by_number_of_records() -> None:
@@ -168,6 +170,22 @@ def test_copies_are_counted_and_explained(context) -> None:
     ]
     assert "the risk of both is understated" in page
     assert "3 records equal another one of the same patient" in page
+
+
+def test_near_copies_that_could_not_be_told(context) -> None:
+    found = {"threshold": 0.01, "of_one_patient": 0, "identical": COPIES, "near": {"too_many": True, "listed": 0}}
+    told = (
+        "Whether any are nearly identical (no feature differs by more than 0.01 standard deviations) could not be told"
+    )
+    page = with_card(context, duplicates=found, sentences=duplicates_in_words(found, is_table=True))
+    assert "copies-hospital" not in Page(page).tables
+    assert f"No two patients share an identical record. {told}" in page
+    assert "extreme values, such as 99999 for missing, dominate the features." in page
+    found["identical"] = COPIES | {"records": 2, "patients": 2, "pairs": 1}
+    page = with_card(context, duplicates=found, sentences=duplicates_in_words(found, is_table=True))
+    assert Page(page).tables["copies-hospital"][1:] == [["identical", "2", "2", "1", "0", "0", "0"]]
+    assert told in page and "Records are nearly identical where" not in page
+    assert not any("99999" in sentence for sentence in duplicates_in_words(found, is_table=False))
 
 
 def test_the_label_has_its_own_table_and_no_group(context) -> None:

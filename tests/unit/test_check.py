@@ -322,9 +322,11 @@ def test_sources_that_changed_since_they_were_prepared_are_said(folder):
     assert run({"own": own}).exit_code == 0
     own_table(folder / "own.csv", patients=90)
     (line,) = faults(run({"own": own}))
-    assert line.startswith(
-        "own: the source of 'own' has changed since results/datasets/own was prepared: run snakemake"
+    assert line == (
+        "own: the source of 'own' has changed since results/datasets/own was prepared: remove "
+        "results/datasets/own/card.json, and the next run prepares it again"
     )
+    assert run({"own": own | {"test": 0.2}}).exit_code == 0  # which the workflow prepares again by itself
 
 
 def test_a_fault_of_a_reader_is_told_by_place_and_hides_no_other(folder, monkeypatch):
@@ -382,3 +384,20 @@ def test_files_are_sampled_over_all_records(folder):
     files = Files(paths, lambda path: np.zeros(1), (1,), np.uint8, "images")
     # 199 of 1,990: every tenth, of which the first 100 are there.
     assert missing_files(files) == (199, 99, folder / "1000")
+
+
+def test_tables_as_hospitals_export_them_get_the_right_advice(folder):
+    Path("semicolons.csv").write_text("pid;sick\na;1\n")
+    Path("latin.csv").write_bytes("pid,gef\xfchl\na,1\n".encode("latin-1"))
+    pd.DataFrame({"pid": ["a"], "sick": [1]}).to_excel("workbook.xlsx", index=False)
+    Path("workbook.xlsx").rename("workbook.csv")
+    Path("tables").mkdir()
+    told = {
+        "semicolons.csv": "semicolons.csv is separated by semicolons: save it with commas",
+        "latin.csv": "it is not text in UTF-8: save it as CSV in UTF-8, or as Parquet)",
+        "workbook.csv": "it is an Excel workbook: save it as CSV or Parquet)",
+        "tables": "it is a folder: name the file)",
+    }
+    for name, sentence in told.items():
+        (line,) = faults(run({"own": own_table(folder / "own.csv") | {"path": name}}))
+        assert line.endswith(sentence), line

@@ -321,3 +321,19 @@ def test_a_sweep_wants_one_dataset_and_the_same_queries_of_each_entry() -> None:
     asking["experiments"]["other"]["queries"] = "clean"
     with pytest.raises(UserError, match="the entries 'first' and 'other' ask different queries"):
         Plan.of(asking)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({"source": "mimic_iv_ed", "path": "x"}, "datasets.d.mimic_iv: this key is required"),
+        (
+            {"source": "nih_chestxray14", "path": "x", "size": "big"},
+            "datasets.d.size: must be a whole number of pixels in range, or [height, width], but it is 'big'",
+        ),
+    ],
+)
+def test_keys_of_sources_are_named_as_they_are(source: dict, sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        Plan.of(changed("datasets", {"d": source, "bc": {"source": "breast_cancer"}}))
+    assert sentence in str(error.value)

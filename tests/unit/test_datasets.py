@@ -8,11 +8,11 @@ from threading import Thread
 import numpy as np
 import pandas as pd
 import pytest
+from own_tables import OWN, own_table
 
 from tailrisk.config.load import parse
 from tailrisk.config.sources import AnySource
 from tailrisk.datasets.contract import open_prepared
-from tailrisk.datasets.diabetes130 import chapter
 from tailrisk.datasets.download import download
 from tailrisk.datasets.draws import unit_hash
 from tailrisk.datasets.groups import groups
@@ -25,31 +25,6 @@ from tailrisk.tables import read_table
 
 def source(**options):
     return parse(AnySource, options, "datasets.x")
-
-
-def own_table(n: int = 200) -> pd.DataFrame:
-    """A table as a user brings it: text ids, numbers, categories and groups; about 3 records a patient."""
-    generator = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "pid": [f"{number:04d}" for number in generator.integers(0, n // 3, n)],
-            "outcome": generator.choice(["dead", "alive"], n),
-            "age": generator.integers(20, 90, n),
-            "lactate": generator.lognormal(size=n),
-            "unit": generator.choice(["icu", "ward"], n),
-            "ethnicity": generator.choice(["a", "b", "c"], n),
-        }
-    )
-
-
-OWN = {
-    "source": "table",
-    "patient": "pid",
-    "label": "outcome",
-    "numeric": ["age", "lactate"],
-    "categorical": ["unit"],
-    "groups": ["ethnicity"],
-}
 
 
 def prepared(tmp_path, frame: pd.DataFrame, **options):
@@ -172,6 +147,27 @@ def spoil(column: str, row: int, value: object):
         (spoil("lactate", 0, "inf"), {}, "column 'lactate' is not a finite number in row 1"),
         (spoil("pid", 9, None), {}, "column 'pid' is blank in row 10"),
         (spoil("outcome", 9, None), {}, "column 'outcome' is blank in row 10"),
+        (
+            spoil("pid", 9, "NULL"),
+            {},
+            "column 'pid' holds a word for none, such as NA, in place of a patient's id in row 10",
+        ),
+        (spoil("pid", 9, "1.2E+15"), {}, "column 'pid' has lost digits of ids (store them as text)"),
+        (
+            lambda f: f.assign(pid=np.where(np.arange(200) == 7, "00" + f["pid"][7], f["pid"])),
+            {},
+            "column 'pid' writes a number in several ways, such as 7 and 007",
+        ),
+        (
+            lambda f: f.assign(unit=np.where(np.arange(200) < 2, ["1", "01"] * 100, "ward")),
+            {},
+            "column 'unit' writes one level in several ways, such as 1 and 1.0 or 01 (make them one), in row 1, 2",
+        ),
+        (
+            lambda f: f.assign(unit=["1.0", "1"] + ["2"] * 198),
+            {},
+            "column 'unit' writes one level in several ways, such as 1 and 1.0 or 01 (make them one), in row 1, 2",
+        ),
         (lambda f: f.assign(outcome="dead"), {}, "has a single class ('dead')"),
         (spoil("outcome", 5, "unclear"), {}, "class 'unclear' has"),
         (lambda f: f, {"numeric": ["agee"]}, "has no column 'agee'; did you mean 'age'?"),
@@ -320,49 +316,6 @@ def test_missing_and_unreadable_files(tmp_path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         prepare("d", source(source="diabetes130", path=str(tmp_path / "no")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_diabetes130(open_data, tmp_path) -> None:
-    spec = source(source="diabetes130", path=str(open_data / "diabetes130"))
-    prepare("d", spec, tmp_path)
-    groups(spec, tmp_path)
-    card = json.loads((tmp_path / "card.json").read_text())
-    assert (card["n_records"], card["n_patients"]) == (101766, 71518)
-    assert (card["patients_with_several_records"], card["most_records_of_a_patient"]) == (16773, 40)
-    assert card["classes"] == {"other": 90409, "readmitted within 30 days": 11357}
-    assert card["checksums"]["diabetic_data.csv"].startswith("0689e7ec0312")
-    race = read_table(tmp_path / "groups.parquet", "groups")["race"]
-    assert race.value_counts().to_dict() == {
-        "Caucasian": 76099,
-        "AfricanAmerican": 19210,
-        "Hispanic": 2037,
-        "Other": 1506,
-        "Asian": 641,
-    }
-    assert race.isna().sum() == 2273
-    with pytest.raises(UserError, match="not the configured one"):
-        prepare("d", spec.model_copy(update={"sha256": "0" * 64}), tmp_path / "other")
-
-
-@pytest.mark.parametrize(
-    ("code", "group"),
-    [
-        ("250.83", "diabetes"),
-        ("428", "circulatory"),
-        ("785", "circulatory"),
-        ("786", "respiratory"),
-        ("V57", "other"),
-        ("E909", "other"),
-        ("197", "neoplasms"),
-        ("996", "injury"),
-        ("715", "musculoskeletal"),
-        ("590", "genitourinary"),
-        ("577", "digestive"),
-        ("38", "other"),
-    ],
-)
-def test_diagnosis_groups(code: str, group: str) -> None:
-    assert chapter(code) == group
 
 
 def test_download_checks_what_came(tmp_path) -> None:

@@ -338,7 +338,7 @@ def test_progress(tmp_path, monkeypatch, capfd) -> None:
     decoding = Decoding(count.files, tmp_path / "work", "k")
     decoding.run(0.01, 1)
     lines = capfd.readouterr().err.splitlines()
-    pattern = r"(\d+) of 200 files, [\d,]+ a second, about 0 min left; 1 cannot be used"
+    pattern = r"(\d+) of 200 files, [\d,]+ a second, about 0 s left; 1 cannot be used"
     assert [re.fullmatch(pattern, line)[1] for line in lines] == ["64", "128", "192", "200"]
     decoding.run(0.01, 1)
     lines = capfd.readouterr().err.splitlines()

@@ -142,6 +142,10 @@ def test_what_is_no_gray_image_is_refused(file) -> None:
     refused(file, "^it holds 2 frames, not one image$")
     dicom(file, np.zeros((4, 6), np.uint8), PhotometricInterpretation="RGB", SamplesPerPixel=3, Columns=2)
     refused(file, "^its pixels are RGB, not gray$")
+    dicom(file, np.zeros((4, 6), np.uint8), SamplesPerPixel=3, PlanarConfiguration=0, Columns=2)
+    refused(file, "^it holds 3 values a pixel, not one of gray$")
+    dicom(file, np.zeros((6, 8), np.uint16), Rows=3, Columns=8)  # more bytes than it announces
+    refused(file, "^it holds 2 × 3 × 8 pixels, not one image$")
     dicom(file, RAMP, Rows=200)
     refused(file, "^its pixels cannot be decoded")
     dicom(file, RAMP)
@@ -154,6 +158,24 @@ def test_what_is_no_gray_image_is_refused(file) -> None:
     image["PixelData"].is_undefined_length = True
     image.save_as(file)
     refused(file, "^its pixels cannot be decoded")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_any_damage_has_a_reason(file) -> None:
+    dicom(file, RAMP)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.5.1.4\0"))
+    refused(file, r"^not a readable DICOM file \(UID is not a transfer syntax\)$")
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), rng.integers(1, 6)):
+            damaged[place] = rng.integers(256)
+        file.write_bytes(damaged)
+        try:
+            picture_of_dicom(file, (4, 4))
+        except UserError as fault:
+            assert "\n" not in str(fault)
 
 
 def test_missing_files_are_told_from_damaged_ones(file) -> None:

@@ -139,15 +139,22 @@ def test_near_groups_of_equal_records_are_counted_by_hand(tmp_path) -> None:
 def brute_force(inputs: np.ndarray, patients: np.ndarray) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
     """Identical and near pairs of different patients by comparing every pair."""
     flat = inputs.reshape(len(inputs), -1).astype(np.float64)
-    axis = 0 if inputs.ndim == 2 else 1
+    if table := inputs.ndim == 2:
+        flat = flat[:, flat.min(axis=0) < flat.max(axis=0)]
+    axis = 0 if table else 1
     flat = (flat - flat.mean(axis, keepdims=True)) / flat.std(axis, keepdims=True)
+
+    def near(a: int, b: int) -> bool:
+        difference = np.abs(flat[a] - flat[b])
+        return difference.max() <= 0.01 if table else np.sqrt((difference**2).mean()) <= 0.1
+
     identical, near_ones = set(), set()
     for a in range(len(flat)):
         for b in range(a + 1, len(flat)):
             if patients[a] != patients[b]:
                 if np.array_equal(inputs[a], inputs[b]):
                     identical.add((a, b))
-                elif np.sqrt(((flat[a] - flat[b]) ** 2).mean()) <= (0.01 if inputs.ndim == 2 else 0.1):
+                elif near(a, b):
                     near_ones.add((a, b))
     return identical, near_ones
 
@@ -155,6 +162,17 @@ def brute_force(inputs: np.ndarray, patients: np.ndarray) -> tuple[set[tuple[int
 def crowded(kind: str) -> np.ndarray:
     """300 records in 100 heaps, of all distances around the threshold, some of them equal."""
     rng = np.random.default_rng(5)
+    if kind == "mixed table":  # half the rows anew with another binary value, another number or both
+        inputs = np.hstack([rng.integers(0, 2, (300, 6)), np.full((300, 3), 0.1), rng.normal(size=(300, 2))])
+        inputs[150:] = inputs[:150]
+        inputs[150:200, 0] = 1 - inputs[150:200, 0]
+        inputs[180:260, 9] += rng.uniform(0, 0.015, 80)
+        return inputs.astype(np.float32)
+    if kind == "heavy table":  # of values up to a million times as large as others
+        inputs = rng.standard_cauchy((300, 12)) ** 3
+        inputs[150:] = inputs[:150] + inputs.std(axis=0) * rng.normal(0, 0.005, (150, 12))
+        inputs[270:] = inputs[:30]
+        return inputs.astype(np.float32)
     shape, spread = {"table": ((24,), 0.012), "signal": ((3, 40), 0.12), "image": ((3, 12, 12), 0.12)}[kind]
     heaps = rng.normal(size=(100, *shape))[rng.integers(0, 100, 300)]
     strength = rng.uniform(0, spread, (300, *[1] * len(shape)))
@@ -163,7 +181,7 @@ def crowded(kind: str) -> np.ndarray:
     return (inputs * 30 + 128).clip(0, 255).astype(np.uint8) if kind == "image" else inputs.astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", ["table", "signal", "image"])
+@pytest.mark.parametrize("kind", ["table", "mixed table", "heavy table", "signal", "image"])
 def test_brute_force_agrees(kind: str, tmp_path, monkeypatch) -> None:
     inputs = crowded(kind)
     patients = np.array([f"p{row // 2}" for row in range(300)])
@@ -179,8 +197,73 @@ def test_brute_force_agrees(kind: str, tmp_path, monkeypatch) -> None:
     assert counts["near"]["patients"] == len({patients[row] for pair in near_ones for row in pair})
     tables = [(folder / name).read_bytes() for name in ("duplicates.parquet", "duplicates.json")]
     monkeypatch.setattr(near, "CANDIDATES", 7)
+    monkeypatch.setattr(near, "COUNTED", 50)
     duplicates(folder, threads=2)  # other blocks and threads, equal tables
     assert [(folder / name).read_bytes() for name in ("duplicates.parquet", "duplicates.json")] == tables
+
+
+def test_another_patient_in_one_of_many_features_is_not_near(tmp_path) -> None:
+    """53 indicators, an age and 10 measurements; a year differs by 1/20.8 = 0.048 standard deviations."""
+    rng = np.random.default_rng(0)
+    inputs = np.hstack([rng.random((500, 53)) < 0.1, rng.integers(18, 90, (500, 1)), rng.normal(size=(500, 10))])
+    inputs[1] = inputs[0]
+    inputs[1, 53] += 1
+    inputs[3] = inputs[2]
+    inputs[3, 60] += 0.005
+    scale = inputs.std(axis=0)
+    assert 0.04 < 1 / scale[53] < 0.06 and 1 / scale[53] / np.sqrt(64) < 0.01
+    folder = prepared(tmp_path, ((inputs - inputs.mean(axis=0)) / scale).astype(np.float32), each(500))
+    assert search(folder) == {(2, 3): "near"}
+    table = read_table(folder / "duplicates.parquet", "duplicates")
+    assert table["difference"].tolist() == [pytest.approx(0.005 / scale[60], abs=2e-6)]
+
+
+def test_constant_features_bring_nothing_nearer(tmp_path) -> None:
+    """Two features that vary differ by 0.05 and 0.05; 62 constant ones would leave 0.009 of that."""
+    rng = np.random.default_rng(0)
+    inputs = np.hstack([rng.permutation(100)[:, None] * np.array([[1.0, 0.0]]), np.full((100, 62), 0.3)])
+    inputs[:, 1] = rng.permutation(100)
+    inputs[1, :2] = inputs[0, :2] + 0.05 * inputs[:, :2].std(axis=0)
+    found = near.Standardised(prepared(tmp_path, inputs.astype(np.float32), each(100)) / "inputs.npy")
+    assert found[np.arange(3)].shape == (3, 2)
+    assert search(tmp_path) == {}
+
+
+def test_single_precision_hides_no_pair_of_extreme_values(tmp_path, monkeypatch) -> None:
+    """Points are kept in single precision, in which numbers of about 600 are 6e-5 apart: pairs seem further apart."""
+    monkeypatch.setitem(near.NEAR, "table", 0.0101)
+    inputs = np.zeros((1_000_000, 1))
+    inputs[-2:, 0] = 1, 1 + 0.01009 * np.sqrt(2 / len(inputs))
+    np.save(tmp_path / "inputs.npy", inputs)
+    standardised = near.Standardised(tmp_path / "inputs.npy")
+    seemed = []
+    for n in range(12, 24):  # other records beside them, another centre, other digits that are lost
+        rows = np.arange(len(inputs) - n, len(inputs))
+        points = near.embedded(standardised, rows).astype(np.float64)
+        assert 500 < np.abs(points).max() < 707
+        seemed.append(np.linalg.norm(points[-2] - points[-1]))
+        found = np.concatenate([np.stack(pairs[:2]) for pairs in near.near_pairs(standardised, rows)], axis=1)
+        assert [n - 2, n - 1] in found.T.tolist()
+    assert max(seemed) > 0.0101 + 1e-5
+
+
+def test_too_many_pairs_are_not_looked_at(tmp_path, monkeypatch) -> None:
+    """One value that stands for missing, in each column, and all other records lie within the threshold."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(60, 3))
+    inputs[0] = 99999
+    inputs[1] = -99999
+    inputs[59] = inputs[58]
+    folder = prepared(tmp_path, inputs.astype(np.float32), each(60))
+    pairs = 57 * 56 // 2  # of 57 different records between
+    monkeypatch.setattr(near, "COUNTED", 10)
+    monkeypatch.setattr(near, "MOST", pairs)
+    assert len(search(folder)) == 1 + pairs + 56  # record 59, equal to 58, is near the 56 others as well
+    monkeypatch.setattr(near, "MOST", pairs - 1)
+    assert search(folder) == {(58, 59): "identical"}
+    summary = read_json(folder / "duplicates.json")
+    assert summary["near"] == {"too_many": True, "listed": 0}
+    assert summary["identical"]["pairs"] == 1
 
 
 def test_small_blocks_change_nothing(radiographs, tmp_path, monkeypatch) -> None:
@@ -188,7 +271,7 @@ def test_small_blocks_change_nothing(radiographs, tmp_path, monkeypatch) -> None
     folder = prepared(tmp_path, inputs, each(106))
     before = search(folder)
     assert set(before) == {(row, 100 + row) for row in range(6)}
-    monkeypatch.setattr(near, "BLOCK", 4 * 64 * 64 * 5)  # five images
+    monkeypatch.setattr(near, "BLOCK", 8 * 64 * 64 * 5)  # five images
     monkeypatch.setattr(near, "SAMPLE", 20)
     assert search(folder) == before
 

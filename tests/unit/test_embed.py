@@ -13,6 +13,7 @@ from real_sources import edit, refused, source
 from tailrisk.datasets.embed import mammogram, needs
 from tailrisk.datasets.needs import unmet
 from tailrisk.datasets.prepare import read
+from tailrisk.errors import UserError
 
 LEFT, RIGHT = {"ImageLateralityFinal": "L"}, {"ImageLateralityFinal": "R"}
 FINDINGS, FILES = "tables/EMBED_OpenData_clinical_reduced.csv", "tables/EMBED_OpenData_metadata_reduced.csv"
@@ -136,6 +137,22 @@ def test_who_is_of_the_cohort(tables) -> None:
     assert kept.loc["shouted", ["view", "kind"]].tolist() == ["MLO", "C-view"]
     assert len(dataset.record) + len(dataset.excluded) == len(tables.files)
     assert dataset.expected["rows"] == 480_323 and dataset.expected["records"] == 360_159
+
+
+def test_a_listing_that_is_left_out_takes_no_other_with_it(tables) -> None:
+    """An image whose first row names an exam without a clinical row, or a kind not asked for: its second row stays."""
+    for patient, first_row in ((20, {"acc_anon": 999_999}), (21, {"FinalImageType": "ROI_SSC"})):
+        tables.exam(patient, images=[{"name": f"twice {patient}"}])
+        listed = tables.files.pop()
+        tables.files += [listed | first_row, listed, dict(listed)]
+    dataset = read(embed(tables.write()))
+    assert list(dataset.record[3:]) == ["twice 20", "twice 21"]
+    assert dataset.excluded[["record", "reason"]].to_numpy().tolist() == [
+        ["twice 20", "exam without a clinical row"],
+        ["twice 20", "file listed before"],
+        ["twice 21", "kind of image not asked for"],
+        ["twice 21", "file listed before"],
+    ]
 
 
 def test_kinds_that_are_not_asked_for(tables) -> None:
@@ -283,6 +300,17 @@ def test_breasts_point_the_same_way(tmp_path) -> None:
     assert bright_side(PatientOrientation="", ImageLaterality="R") == "right"
     assert bright_side(ImageLaterality="L") == "left"
     assert bright_side(mirror=False, PatientOrientation=["P", "L"]) == "left"
+
+
+def test_damage_that_shows_late_has_a_reason(tmp_path) -> None:
+    """The kind of a value is looked at when the value is: here one that says where the breast points."""
+    file = tmp_path / "image.dcm"
+    dicom(file, np.arange(20, dtype=np.uint16).reshape(4, 5), PatientOrientation=["P", "L"])
+    content = file.read_bytes()
+    place = content.index(b"\x20\x00\x20\x00CS")
+    file.write_bytes(content[: place + 4] + b"CO" + content[place + 6 :])
+    with pytest.raises(UserError, match=r"^not a readable DICOM file \(Unknown Value Representation 'CO'"):
+        mammogram(file, (4, 4), True)
 
 
 def test_what_is_refused(tables) -> None:

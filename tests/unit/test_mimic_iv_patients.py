@@ -20,6 +20,12 @@ from tailrisk.datasets.timeline import Timeline
         ("UNABLE TO OBTAIN", None),
         ("PATIENT DECLINED TO ANSWER", None),
         ("UNKNOWN", None),
+        ("UNKNOWN/NOT SPECIFIED", None),
+        ("Unknown", None),
+        ("Unable to obtain", None),
+        ("?", None),
+        ("white", "White"),
+        ("PORTUGUESE", "other"),
         (None, None),
     ],
 )

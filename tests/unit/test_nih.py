@@ -171,9 +171,10 @@ def test_the_complete_table_has_what_is_expected(nih_folder, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("row", "column", "value", "sentence"),
     [
-        (3, "Finding Labels", "Mass|Masss", "names none of the 14 findings: Masss"),
+        (3, "Finding Labels", "Mass|Masss", "names something else than the 14 findings in row 3"),
         (4, "Finding Labels", "Mass|No Finding", "has 'No Finding' beside a finding in row 4"),
         (2, "Patient ID", " ", "column 'Patient ID' is blank in row 2"),
+        (7, "Patient ID", "7a", "column 'Patient ID' is not a whole number in row 7"),
         (5, "Patient Age", "058Y", "column 'Patient Age' is not an age in years in row 5"),
         (6, "View Position", "LL", "column 'View Position' is neither PA nor AP in row 6"),
     ],
@@ -181,6 +182,13 @@ def test_the_complete_table_has_what_is_expected(nih_folder, tmp_path) -> None:
 def test_bad_cells_of_nih_are_refused(few_images, row, column, value, sentence) -> None:
     edit(few_images / NIH_TABLE, row, column, value)
     refused(nih(few_images, target="view"), sentence)
+
+
+def test_patients_are_one_however_their_number_is_stored(few_images) -> None:
+    before = read(nih(few_images)).patient.tolist()
+    edit(few_images / NIH_TABLE, 1, "Patient ID", f"{before[0]}.0")
+    edit(few_images / NIH_TABLE, 6, "Patient ID", f"{before[5]}.")
+    assert read(nih(few_images)).patient.tolist() == before
 
 
 def test_bad_tables_of_nih_are_refused(few_images) -> None:

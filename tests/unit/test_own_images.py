@@ -215,8 +215,8 @@ def test_several_labels(study, tmp_path) -> None:
     assert np.isnan(labels[run.record("img6")][1])
     assert np.isnan(labels[:, 1]).sum() == 29
     assert run.groups["label"][run.record("img1")] == ["mass", "nodule"]
-    edit(study, "nodule", {5: "2", 9: "unsure"})
-    refused(spec(study, label=["mass", "nodule"]), "column 'nodule' is neither 0, 1 nor blank in row 5, 9")
+    edit(study, "nodule", {5: "2", 9: "unsure", 13: "NA"})
+    refused(spec(study, label=["mass", "nodule"]), "column 'nodule' is neither 0, 1 nor blank in row 5, 9, 13")
     edit(study, "mass", dict.fromkeys(range(1, 121), ""))
     edit(study, "nodule", dict.fromkeys(range(1, 121), ""))
     refused(spec(study, label=["mass", "nodule"]), "the columns of `label` are blank in every row")
@@ -315,9 +315,13 @@ def test_where_files_lie(study) -> None:
     [
         ("file", {3: ""}, {}, "column 'file' is blank in row 3"),
         ("file", {3: "site 0/000.png"}, {}, "column 'file' names a file a second time in row 3"),
+        ("file", {3: "./site 0/000.png"}, {}, "column 'file' names a file a second time in row 3"),
+        ("file", {5: "site 1/../site 0/000.png"}, {}, "column 'file' names a file a second time in row 5"),
         ("finding", {2: " "}, {}, "column 'finding' is blank in row 2"),
         ("finding", dict.fromkeys(range(1, 121), "well"), {}, "column 'finding' has a single class ('well')"),
         ("pid", {2: ""}, {}, "column 'pid' is blank in row 2"),
+        ("pid", {2: "01"}, {}, "column 'pid' writes a number in several ways, such as 7 and 007"),
+        ("finding", {n: f"Doe {n}" for n in range(1, 121)}, {}, "120 classes in 120 rows, most of them of a single"),
         ("rid", {9: "img0"}, {"record": "rid"}, "a record id occurs a second time, in row 9"),
         ("rid", {}, {"groups": ["file"]}, "column 'file' identifies patients or records and cannot be a group"),
         ("rid", {}, {"file": "fiel"}, "has no column 'fiel'; did you mean 'file'?"),

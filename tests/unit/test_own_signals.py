@@ -231,6 +231,15 @@ def test_unfit_signals_are_left_out(study, tmp_path) -> None:
     assert np.array_equal(found.inputs[10], millivolts(14)[:2])
 
 
+def test_one_record_by_two_names_is_refused(study) -> None:
+    whole = pd.read_csv(study / "manifest.csv", dtype=str)
+    for row, name in ((3, "r00.hea"), (4, "./r00.dat"), (5, f"{study}/r00")):
+        table = whole.copy()
+        table.loc[row, "file"] = name
+        table.to_csv(study / "manifest.csv", index=False)
+        refused(spec(study), f"column 'file' names a file a second time in row {row + 1}")
+
+
 def test_faults_of_signals_and_their_options(study) -> None:
     refused(
         spec(study, folder=str(study / "elsewhere")),

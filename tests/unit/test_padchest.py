@@ -126,6 +126,21 @@ def test_what_is_not_there_is_said(folder) -> None:
     refused(padchest(folder), f"the table {folder / PADCHEST_TABLE} does not exist")
 
 
+def test_patients_are_one_however_their_number_is_stored(folder) -> None:
+    """In the table, rows 1 and 4 are images a and d of patients 1 and 3; others are called P0 and so on."""
+    before = read(padchest(folder)).patient.tolist()
+    file = unpacked(folder)
+    edit(file, 1, "PatientID", "1.0")
+    edit(file, 4, "PatientID", "3.0")
+    found = read(padchest(folder)).patient.tolist()
+    assert found == before
+    assert found[:3] == ["1", "2", "3"]
+    edit(file, 4, "PatientID", "8.39860488694292E+35")
+    refused(
+        padchest(folder), "column 'PatientID' has lost digits of ids (store them as text), such as 1.2E+15, in row 4"
+    )
+
+
 def test_bad_tables_are_refused(folder) -> None:
     file = unpacked(folder)
     whole = file.read_text()

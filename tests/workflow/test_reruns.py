@@ -227,11 +227,11 @@ def test_changed_data_retrains_that_dataset_only(study) -> None:
     study.study["datasets"]["own"]["groups"] = ["unit", "ward"]
     refused = study.run("--", "results/datasets/own/groups.parquet", check=False)
     assert refused.returncode == 1
-    assert (
-        "has changed since results/datasets/own was prepared: run snakemake with --forcerun prepare" in refused.stdout
-    )
+    told = "has changed since results/datasets/own was prepared: remove results/datasets/own/card.json and run again"
+    assert told in refused.stdout
     study.study["datasets"]["own"]["groups"] = ["unit"]
-    study.run("--forcerun", "prepare", "--", "results/datasets/own/records.parquet")
+    (study.folder / "results/datasets/own/card.json").unlink()
+    study.run("--", "results/datasets/own/records.parquet", "results/datasets/own/card.json")
     planned = study.planned()
     assert planned["train"] == training("mine.own.lr")["train"]
     study.run("confidences")

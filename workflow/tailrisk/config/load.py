@@ -23,6 +23,10 @@ TAGS = _tags(AnyModel, "architecture") | _tags(AnySource, "source") | _tags(AnyQ
 """Pydantic puts these into the place of a fault, where they are no keys of the configuration."""
 
 
+EITHER = {"constrained-int", "tuple[constrained-int, constrained-int]"}
+"""The same for the two forms of a size of images."""
+
+
 def parse(kind: Any, data: Any, where: str) -> Any:
     """Validate plain `data` as `kind`; UserError names `where` and the key of the first fault."""
     try:
@@ -34,7 +38,9 @@ def parse(kind: Any, data: Any, where: str) -> Any:
 def _sentence(error: ValidationError) -> str:
     faults = error.errors()
     first = faults[0]
-    parts = [str(part) for index, part in enumerate(first["loc"]) if index < 2 or part not in TAGS]
+    # The tag of a union stands third, after section and name; deeper down the same word is a key.
+    parts = [str(part) for index, part in enumerate(first["loc"]) if index != 2 or part not in TAGS]
+    either = next((index for index, part in enumerate(parts) if part in EITHER), None)
     key = ".".join(parts)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
@@ -42,6 +48,10 @@ def _sentence(error: ValidationError) -> str:
     elif first["type"] == "union_tag_invalid":
         tag, known = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "").split(", ")
         message = f"unknown {first['ctx']['discriminator'].strip(chr(39))} '{tag}'; {suggestion(tag, known)}"
+    elif either is not None:
+        key = ".".join(parts[:either])
+        faults = faults[:1]
+        message = f"must be a whole number of pixels in range, or [height, width], but it is {first['input']!r}"
     elif isinstance(first["input"], dict | list):
         message = f"{message[0].lower()}{message[1:]}"
     elif first["type"] not in {"value_error", "union_tag_not_found"}:

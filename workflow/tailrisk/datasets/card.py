@@ -56,6 +56,15 @@ def card(
     }
 
 
+def in_short(name: str, card: dict[str, Any]) -> str:
+    """A line on a prepared dataset: its records, and what was left out."""
+    cohort, unfit = sum(card["excluded"].values()), sum(card["quarantined"].values())
+    line = f"{name}: {card['n_records']:,} records of {card['n_patients']:,} patients"
+    line += f"; {cohort:,} rows are not of the cohort" if cohort else ""
+    line += f"; {unfit:,} left out as their files cannot be used" if unfit else ""
+    return f"{line}: see excluded.parquet" if cohort or unfit else line
+
+
 def expected(dataset: Dataset) -> list[dict[str, Any]]:
     """Counts of the complete source in the literature beside those of the source at hand, before any quarantine."""
     found = {

@@ -267,7 +267,8 @@ class _Progress:
         rate = self._done / (now - self._start)
         left = self._planned - self._done
         line = f"{self._total - left:,} of {self._total:,} {self._kind}, {rate:,.0f} a second"
-        line += f", about {left / rate / 60:.0f} min left"
+        seconds = left / rate
+        line += f", about {seconds / 60:.0f} min left" if seconds >= 60 else f", about {seconds:.0f} s left"
         self._say(f"{line}; {faults:,} cannot be used" if faults else line)
 
     @staticmethod

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tailrisk.config.sources import Diabetes130
+from tailrisk.datasets.columns import ids, numbers
 from tailrisk.datasets.contract import Dataset
 from tailrisk.datasets.encode import encode
+from tailrisk.datasets.labels import refuse
 from tailrisk.datasets.needs import Need
 from tailrisk.errors import UserError
 
@@ -36,6 +38,7 @@ CHAPTERS = {
     "musculoskeletal": [(710, 740)],
     "injury": [(800, 1000)],
 }
+CODE = r"[EV]?\d+(?:\.\d*)?"
 NOT_FEATURES = {"encounter_id", "patient_nbr", "readmitted", *NUMERIC, *DIAGNOSES}
 NEEDED = ["encounter_id", "patient_nbr", "readmitted", "race", "gender", "age", "payer_code", *NUMERIC, *DIAGNOSES]
 
@@ -60,14 +63,16 @@ def read(spec: Diabetes130) -> Dataset:
     absent = [name for name in NEEDED if name not in table]
     if absent:
         raise UserError(f"{where} lacks the column '{absent[0]}': is it the table {TABLE} of UCI 296?")
-    odd = set(table["readmitted"].dropna()) - {"NO", ">30", "<30"}
-    if odd or table["readmitted"].isna().any():
-        raise UserError(f"{where}: column 'readmitted' must hold NO, >30 or <30, not {sorted(odd) or 'blanks'}")
-    try:
-        table[NUMERIC] = table[NUMERIC].astype(float)
-    except ValueError as error:
-        raise UserError(f"{where}: a numeric column holds text ({error})") from None
+    named = Path(where)
+    known = table["readmitted"].isin(["NO", ">30", "<30"])
+    refuse(named, ~known, "column 'readmitted' is neither NO, >30 nor <30")
+    for name in ("encounter_id", "patient_nbr"):
+        table[name] = ids(named, table, name)
+    for name in NUMERIC:
+        table[name] = numbers(named, table, name)
     for name in DIAGNOSES:
+        code = table[name].str.fullmatch(CODE, na=False).astype(bool)
+        refuse(named, table[name].notna() & ~code, f"column '{name}' is neither a code of ICD-9 nor ?")
         table[name] = table[name].map(chapter, na_action="ignore")
     categorical = DIAGNOSES + [name for name in table.columns if name not in NOT_FEATURES]
     inputs, features = encode(table, NUMERIC, categorical, level_of_missing="missing")

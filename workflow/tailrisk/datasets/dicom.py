@@ -71,6 +71,8 @@ def gray(image: pydicom.Dataset) -> NDArray[np.float32]:
     if int(image.get("NumberOfFrames") or 1) > 1:
         raise UserError(f"it holds {image.NumberOfFrames} frames, not one image")
     stored = _decoded(image)
+    if stored.ndim != 2:  # more bytes than the file announces
+        raise UserError(f"it holds {' × '.join(map(str, stored.shape))} pixels, not one image")
     try:
         shown = _shown(stored, image)
     except Exception as error:  # tables and windows that contradict themselves

@@ -24,7 +24,7 @@ def groups(spec: Source, folder: Path) -> None:
     rows = None if has_changed(dataset, folder) else _rows(dataset, records)
     if rows is None:
         raise UserError(
-            f"{dataset.where} has changed since {folder} was prepared: run snakemake with --forcerun prepare"
+            f"{dataset.where} has changed since {folder} was prepared: remove {folder / 'card.json'} and run again"
         )
     frame = dataset.groups.reset_index(drop=True).iloc[rows].reset_index(drop=True)
     for name in frame:

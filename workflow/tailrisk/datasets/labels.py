@@ -64,6 +64,19 @@ def workbook(path: Path, **options: Any) -> pd.DataFrame:
         raise ValueError(str(error)) from None
 
 
+def fault_of(path: Path, error: Exception) -> str:
+    """Why a table cannot be read, and what to do: for the ways in which tables leave hospitals, in their own words."""
+    if path.is_dir():
+        return "it is a folder: name the file"
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04" and path.suffix != ".zip":
+        return "it is an Excel workbook: save it as CSV or Parquet"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8: save it as CSV in UTF-8, or as Parquet"
+    return f"{' '.join(str(error).split())}: fetch the file again"
+
+
 def refuse(path: Path, wrong: pd.Series, fault: str) -> None:
     """UserError with the first offending rows, counted from 1 without the header, where any row is `wrong`."""
     if wrong.any():

@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+import os
 import warnings
 import zipfile
 import zlib
@@ -16,14 +17,20 @@ from numpy.typing import NDArray
 
 from tailrisk.config.base import suggestion
 from tailrisk.config.sources import Columns, Manifest
+from tailrisk.datasets.columns import text_ids, without_empty_fractions
 from tailrisk.datasets.contract import SPLITS, Dataset, Files, Task, excluded, first
-from tailrisk.datasets.labels import refuse
+from tailrisk.datasets.labels import fault_of, refuse
 from tailrisk.datasets.needs import Need
 from tailrisk.errors import UserError
 
 PARQUET = {".parquet", ".pq"}
 OBSERVED = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0}
 """How a label of several may be written, in lower case."""
+NOTHING = ["NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null"]
+NOTHING += ["None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"]
+"""What programs write for a number that is missing. In other columns it may be a value, such as no insurance."""
+MOST_CLASSES = 200
+"""A column with more is taken for a wrong one, whose values may be patients' names."""
 
 
 def columns_of(spec: Columns) -> list[str]:
@@ -42,17 +49,21 @@ def needs(spec: Manifest) -> list[Need]:
     return [Need(Path(spec.path), tuple(names)), Need(_folder(spec))]
 
 
-def read_own(spec: Columns, labels: Sequence[str], features: Sequence[str] = ()) -> pd.DataFrame:
-    """The table of `spec`, in which all columns but `features` are stripped text, missing where blank.
+def read_own(
+    spec: Columns, labels: Sequence[str], numeric: Sequence[str] = (), categorical: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The table of `spec`, in which all columns but the `numeric` ones are stripped text, missing where blank alone.
 
     Ids of patients and records are complete, and whole numbers among them have no fraction (15709.0 is 15709).
-    UserError where the table is none, lacks a column, or would show an id as a group.
+    UserError where the table is none, lacks a column, would show an id as a group, or has ids that cannot be told
+    apart.
     """
     path = Path(spec.path)
     file = spec.file if isinstance(spec, Manifest) else None
-    described = [name for name in (*columns_of(spec), *labels, file) if name and name not in features]
+    known = (*columns_of(spec), *labels, file, *categorical)
+    described = list(dict.fromkeys(name for name in known if name and name not in numeric))
     table = _load(path, described)
-    for name in [*described, *features, *spec.groups]:
+    for name in [*described, *numeric]:
         if name not in table:
             raise UserError(f"{path} has no column '{name}'; {suggestion(name, map(str, table.columns))}")
     shown = [name for name in spec.groups if name in (spec.patient, spec.record, file)]
@@ -60,18 +71,37 @@ def read_own(spec: Columns, labels: Sequence[str], features: Sequence[str] = ())
         raise UserError(
             f"{path}: column '{shown[0]}' identifies patients or records and cannot be a group: reports show groups"
         )
-    table = table.assign(**{name: _text(table[name]) for name in dict.fromkeys(described)})
-    for name in [spec.patient, *([spec.record] if spec.record else [])]:
-        no_blank(path, table, name)
-        table[name] = _whole(table[name])
+    for identifier in filter(None, (spec.patient, spec.record)):
+        _exact(path, table, identifier)
+    table = table.assign(**{name: _text(table[name]) for name in described})
+    no_blank(path, table, spec.patient)
+    refuse(
+        path,
+        table[spec.patient].isin(NOTHING),
+        f"column '{spec.patient}' holds a word for none, such as NA, in place of a patient's id",
+    )
+    table[spec.patient] = text_ids(path, table, spec.patient)
+    if spec.record and spec.record != spec.patient:
+        no_blank(path, table, spec.record)
+        table[spec.record] = without_empty_fractions(table[spec.record])
     if spec.record:
         refuse(path, table[spec.record].duplicated(), "a record id occurs a second time,")
     return table
 
 
-def classes_of(path: Path, table: pd.DataFrame, label: str) -> tuple[Task, list[str], NDArray[np.int64]]:
-    """Task, classes in sorted order and class numbers [N] of a column; UserError where it is blank or has one class."""
+def classes_of(path: Path, table: pd.DataFrame, label: str, patient: str) -> tuple[Task, list[str], NDArray[np.int64]]:
+    """Task, classes in sorted order and class numbers [N] of a column.
+
+    UserError where it is blank, has one class, or has so many for the patients that it can hardly be the label; this
+    comes first, as later messages name classes.
+    """
     no_blank(path, table, label)
+    patients = table.groupby(label)[patient].nunique()
+    several = f"{path}: column '{label}' has {len(patients):,} classes in {len(table):,} rows"
+    if len(patients) > MOST_CLASSES:
+        raise UserError(f"{several}: is it the label?")
+    if len(patients) > 1 and patients.eq(1).mean() > 0.5:
+        raise UserError(f"{several}, most of them of a single patient: is it the label?")
     names = pd.Series(sorted(table[label].unique()))
     numbers = pd.to_numeric(names, errors="coerce")
     twice = names[numbers.notna() & numbers.duplicated(keep=False)].tolist()
@@ -94,7 +124,11 @@ def files_dataset(
     if not keep.any():
         raise UserError(f"{path}: the columns of `label` are blank in every row")
     record, split = record_ids(table, spec), split_of(path, table, spec)
-    paths = [file for file, kept in zip(_files(path, table, spec), keep, strict=True) if kept]
+    every = _files(path, table, spec)
+    # A signal is one file by several names, with and without a suffix.
+    places = pd.Series([os.path.normpath(file.absolute()) for file in inputs(every).paths])
+    refuse(path, places.duplicated(), f"column '{spec.file}' names a file a second time")
+    paths = [file for file, kept in zip(every, keep, strict=True) if kept]
     files = inputs(paths)
     if not any(file.is_file() for file in files.paths):
         raise UserError(
@@ -131,7 +165,7 @@ def groups_of(table: pd.DataFrame, spec: Columns) -> pd.DataFrame:
     """The group columns; lists where a column holds several labels in one value."""
     groups = table[spec.groups].reset_index(drop=True)
     for name in groups:
-        groups[name] = _whole(_text(groups[name]))
+        groups[name] = without_empty_fractions(_text(groups[name]))
     for name, separator in spec.separators.items():
         parts = [str(value).split(separator) for value in groups[name]]
         labels = [[part.strip() for part in row if part.strip()] for row in parts]
@@ -170,11 +204,14 @@ def _load(path: Path, text: Sequence[str]) -> pd.DataFrame:
                 # With index_col=False empty ends of rows are fine; values beyond the header would be dropped.
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 types: Any = dict.fromkeys(text, str)
-                table = pd.read_csv(path, dtype=types, low_memory=False, index_col=False)
+                table = pd.read_csv(
+                    path, dtype=types, na_values=[""], keep_default_na=False, low_memory=False, index_col=False
+                )
     except pd.errors.ParserWarning:
         raise UserError(f"{path}: rows hold more values than the header has columns: name or remove them") from None
     except OSError as error:
-        raise UserError(f"cannot read the table {path}: {error.strerror or error}") from None
+        fault = fault_of(path, error) if path.is_dir() else error.strerror or str(error)
+        raise UserError(f"cannot read the table {path}: {fault}") from None
     except (
         ValueError,
         EOFError,
@@ -184,7 +221,7 @@ def _load(path: Path, text: Sequence[str]) -> pd.DataFrame:
         lzma.LZMAError,
         pa.ArrowException,
     ) as error:
-        raise UserError(f"{path} is not a readable table: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not a readable table: {fault_of(path, error)}") from None
     if table.empty:
         raise UserError(f"{path} has no rows")
     return table.reset_index(drop=True)
@@ -196,17 +233,24 @@ def _text(column: pd.Series) -> pd.Series:
     return text.where(text != "")
 
 
-def _whole(text: pd.Series) -> pd.Series:
-    """Without the empty fraction of whole numbers, where a column holds nothing else: 15709.0 becomes 15709."""
-    known = text.dropna().astype(str)
-    if known.str.fullmatch(r"-?\d+(\.0*)?").all():
-        return text.map(lambda value: value.partition(".")[0], na_action="ignore")
-    return text
+def _exact(path: Path, table: pd.DataFrame, name: str) -> None:
+    """UserError where a Parquet file stores ids as floating-point numbers that several ids may have been rounded to."""
+    kind = table[name].dtype
+    if not pd.api.types.is_float_dtype(kind):
+        return
+    values = pd.Series(table[name].to_numpy(float, na_value=np.nan))
+    digits = np.finfo(getattr(kind, "numpy_dtype", kind)).nmant + 1
+    refuse(
+        path,
+        (values.abs() >= 2.0**digits) | (values.notna() & (values != values.round())),
+        f"column '{name}' stores ids as floating-point numbers with a fraction, or of 2^{digits} and more, which are "
+        "not exact (store them as text),",
+    )
 
 
 def _target(path: Path, table: pd.DataFrame, spec: Manifest) -> tuple[Task, list[str], NDArray[Any]]:
     if isinstance(spec.label, str):
-        return classes_of(path, table, spec.label)
+        return classes_of(path, table, spec.label, spec.patient)
     return "multilabel", spec.label, _several(path, table, spec.label)
 
 
@@ -225,8 +269,7 @@ def _folder(spec: Manifest) -> Path:
 
 
 def _files(path: Path, table: pd.DataFrame, spec: Manifest) -> list[Path]:
-    """The records' files. Two records in one file would be one input under two ids."""
+    """The records' files."""
     refuse(path, table[spec.file].isna(), f"column '{spec.file}' is blank")
-    refuse(path, table[spec.file].duplicated(), f"column '{spec.file}' names a file a second time")
     folder = _folder(spec)
     return [folder / f"{name}{spec.suffix}" for name in table[spec.file]]

@@ -16,7 +16,8 @@ ADMISSIONS = ("subject_id", "hadm_id", "admittime", "dischtime", "insurance", "r
 SEX = {"F": "female", "M": "male"}
 RACES = {"WHITE": "White", "BLACK": "Black", "HISPANIC": "Hispanic", "ASIAN": "Asian"}
 """First words of the races that are told apart; all others are few and together "other"."""
-UNSTATED = {"UNKNOWN", "UNABLE TO OBTAIN", "PATIENT DECLINED TO ANSWER"}
+UNSTATED = ("UNKNOWN", "UNABLE TO OBTAIN", "PATIENT DECLINED TO ANSWER")
+"""How races begin that were not learned."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ def admissions(folder: Path, *optional: str) -> Part:
 
 def race(column: pd.Series) -> pd.Series:
     """MIMIC's vocabulary by its first word ("WHITE - BRAZILIAN" is White); missing where it was not learned."""
-    stated = column.where(~column.isin(UNSTATED))
-    first = stated.str.upper().str.extract(r"^([A-Z]+)", expand=False)
-    return first.map(RACES).fillna("other").astype(object).where(stated.notna(), None)
+    upper = column.str.upper()
+    first = upper.str.extract(r"^([A-Z]+)", expand=False)
+    stated = first.notna() & ~upper.str.startswith(UNSTATED, na=False).astype(bool)
+    return first.map(RACES).fillna("other").astype(object).where(stated, None)
 
 
 def insurance(column: pd.Series) -> pd.Series:

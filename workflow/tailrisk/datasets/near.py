@@ -28,7 +28,7 @@ BLOCK = 1 << 26
 """Bytes of double precision that are worked on at a time."""
 CANDIDATES = 1 << 20
 """Pairs that are looked at at a time."""
-COUNTED = 1 << 12
+COUNTED = 1 << 10
 """Records whose neighbours are counted at a time."""
 MOST = 200_000_000
 """Pairs that are looked at in all, which takes minutes; where there are more, the search does not begin."""

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tailrisk.datasets.contract import Files
-from tailrisk.datasets.labels import workbook
+from tailrisk.datasets.labels import fault_of, workbook
 from tailrisk.errors import UserError
 
 SAMPLED = 200
@@ -59,7 +59,10 @@ def _unmet(need: Need, lacking: list[Path]) -> Iterator[str]:
     try:
         header = _header(need.path)
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        yield f"{need.path} is not a readable table ({' '.join(str(error).split())}): fetch the file again"
+        yield f"{need.path} is not a readable table ({fault_of(need.path, error)})"
+        return
+    if len(header) == 1 and ";" in header[0]:
+        yield f"{need.path} is separated by semicolons: save it with commas"
         return
     for name in need.columns:
         if name not in header:

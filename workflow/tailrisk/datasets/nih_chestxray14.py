@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tailrisk.config.sources import NihChestXray14
 from tailrisk.datasets.chest import gray, known
+from tailrisk.datasets.columns import ids
 from tailrisk.datasets.contract import Dataset, Task, excluded, first
 from tailrisk.datasets.images import find_images, pictures
 from tailrisk.datasets.labels import age_bands, label_table, refuse
@@ -57,6 +58,7 @@ def read(spec: NihChestXray14) -> Dataset:
     """One record an image. An image has one finding or several of 14, or none; its view is AP or PA."""
     folder, path = Path(spec.path), _table(spec)
     table, checksum = label_table(path, COMPLETE, OPTIONAL)
+    table["Patient ID"] = ids(path, table, "Patient ID")
     checksums, left_out, split = {path.name: checksum}, excluded(), None
     findings = _findings(table, path)
     task, classes, labels = _target(spec, table, findings, path)
@@ -134,9 +136,8 @@ def _findings(table: pd.DataFrame, path: Path) -> NDArray[np.bool_]:
     """Which of the 14 findings an image has [N, 14]."""
     texts, places = np.unique(table["Finding Labels"].to_numpy(str), return_inverse=True)
     named = [text.split("|") for text in texts]
-    unknown = sorted({label for labels in named for label in labels} - {NONE, *FINDINGS})
-    if unknown:
-        raise UserError(f"{path}: column 'Finding Labels' names none of the 14 findings: {first(unknown)}")
+    unknown = np.array([not {NONE, *FINDINGS}.issuperset(labels) for labels in named])
+    refuse(path, pd.Series(unknown[places]), "column 'Finding Labels' names something else than the 14 findings")
     contradictory = np.array([NONE in labels and len(labels) > 1 for labels in named])
     refuse(path, pd.Series(contradictory[places]), f"column 'Finding Labels' has '{NONE}' beside a finding")
     return np.array([[finding in labels for finding in FINDINGS] for labels in named])[places]

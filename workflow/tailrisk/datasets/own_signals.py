@@ -20,7 +20,7 @@ def needs(spec: Signals) -> list[Need]:
 def read(spec: Signals) -> Dataset:
     """One record a row of the table. A path to .npy is an array; any other names a WFDB record, with .hea or not."""
     values = "Values" if spec.units is None else f"Values in {', '.join(dict.fromkeys(_units(spec) or []))}"
-    return manifest.files_dataset(spec, partial(_inputs, spec), spec.leads, f"None: {values} as they are.")
+    return manifest.files_dataset(spec, partial(_inputs, spec), spec.leads, f"{values} as they are.")
 
 
 def _inputs(spec: Signals, paths: list[Path]) -> Files:

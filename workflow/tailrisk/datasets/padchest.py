@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tailrisk.config.sources import Padchest
 from tailrisk.datasets.chest import gray, known
+from tailrisk.datasets.columns import text_ids
 from tailrisk.datasets.contract import Dataset, Task, excluded
 from tailrisk.datasets.images import find_images, pictures
 from tailrisk.datasets.labels import age_bands, label_table, refuse
@@ -50,6 +51,7 @@ def read(spec: Padchest) -> Dataset:
     folder, path = Path(spec.path), _table(spec)
     table, checksum = label_table(path, ["ImageID"], COLUMNS)
     table = table.mask(table.isin(MISSING))
+    table["PatientID"] = text_ids(path, table, "PatientID")
     refuse(path, table["ImageID"].duplicated(), "column 'ImageID' names an image for the second time")
     text, places = np.unique(table["Labels"].fillna("[]").to_numpy(str), return_inverse=True)
     listed = [_listed(labels) for labels in text]

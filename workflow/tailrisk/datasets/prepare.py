@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tailrisk.config.base import canonical
 from tailrisk.config.fingerprint import fingerprint
 from tailrisk.config.sources import UNREAD, FileSource, Source
-from tailrisk.datasets.card import card
+from tailrisk.datasets.card import card, in_short
 from tailrisk.datasets.contract import Dataset, Files
 from tailrisk.datasets.decode import BLOCK_BYTES, Decoding, Faults, fault_table
 from tailrisk.datasets.draws import unit_hash
@@ -61,14 +61,21 @@ def prepare(name: str, spec: Source, folder: Path, threads: int = 1) -> None:
     write_array(folder / "labels.npy", labels)
     write_table(folder / "records.parquet", "records", records)
     write_table(folder / "excluded.parquet", "excluded", _excluded(dataset, faults))
-    write_json(folder / "card.json", card(name, dataset, records, np.load(inputs, mmap_mode="r"), labels, faults))
+    told = card(name, dataset, records, np.load(inputs, mmap_mode="r"), labels, faults)
+    write_json(folder / "card.json", told | {"options": _options(spec)})
     if decoding:
         decoding.clear()
+    print(in_short(name, told), flush=True)
 
 
 def has_changed(dataset: Dataset, folder: Path) -> bool:
     """Whether the files of the source are others than those that `folder` was prepared from."""
     return bool(read_json(folder / "card.json")["checksums"] != dataset.checksums)
+
+
+def is_outdated(spec: Source, folder: Path) -> bool:
+    """Whether `folder` was prepared with other options, so that the workflow will prepare it again by itself."""
+    return bool(read_json(folder / "card.json").get("options") != _options(spec))
 
 
 def describe(dataset: Dataset, spec: Source) -> pd.DataFrame:
@@ -98,10 +105,15 @@ def draw_split(patients: NDArray[np.object_], spec: Source) -> NDArray[np.object
     return split
 
 
+def _options(spec: Source) -> dict[str, Any]:
+    """The options that decide a prepared dataset."""
+    return spec.model_dump(mode="json", exclude=UNREAD)
+
+
 def _key(spec: Source, files: Files) -> str:
     """All that decides what the files decode to: options, code, libraries, and which files in which order."""
     code = fingerprint("tailrisk.datasets.decode", f"tailrisk.datasets.{spec.module}", within="tailrisk.datasets")
-    options = canonical(spec.model_dump(mode="json", exclude=UNREAD))
+    options = canonical(_options(spec))
     versions = [f"{name} {version(name)}" for name in ("numpy", "pillow", "pydicom", "wfdb")]
     text = "\0".join([code, options, *versions, *map(str, files.paths)])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -72,7 +72,7 @@ def read(spec: PtbXl) -> Dataset:
         groups=_groups(table, labels, path),
         features=LEADS,
         licence=spec.terms,
-        preprocessing=f"None: millivolts at {spec.rate} samples per second.",
+        preprocessing=f"Millivolts at {spec.rate} samples per second.",
         where=str(path),
         split=_split(table, path) if spec.splits == "official" else None,
         checksums={TABLE: checksum, STATEMENTS: statements_checksum},

@@ -15,8 +15,6 @@ from tailrisk.config.sources import Source
 from tailrisk.report.text import plural, share
 from tailrisk.tables import read_json, read_table
 
-FEW = 5
-"""Patients below which a group's numbers are not shown: so few could be told who they are."""
 UNKNOWN, NOTHING = "not known", "none"
 """A missing value, and an empty list of labels."""
 LABEL = "label"
@@ -32,15 +30,15 @@ TASKS = {
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One value of a group variable; `records` and `share` (of the dataset's records) are None where few bear it."""
+    """One value of a group variable, with the share of the dataset's records."""
 
     variable: str
     group: str
     first: bool
     """Whether it is the first one of its variable."""
-    records: int | None
-    patients: int | None
-    share: float | None
+    records: int
+    patients: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ class Card:
     name: str
     card: Mapping[str, Any]
     task: str
+    predicted: str
+    """Column or target that the models learn, as the configuration calls it; empty where there is no choice."""
     input: str
     expected: list[Expected]
     complete: str
@@ -91,6 +91,7 @@ def load_card(name: str, card: Mapping[str, Any], source: Source, folder: Path, 
         name=name,
         card=card,
         task=TASKS[card["task"]],
+        predicted=predicted(source),
         input=input_in_words(card["input_shape"]),
         expected=expected,
         complete=completeness(expected),
@@ -102,6 +103,12 @@ def load_card(name: str, card: Mapping[str, Any], source: Source, folder: Path, 
         access=source.access,
         figure=figure,
     )
+
+
+def predicted(source: Source) -> str:
+    """What the models learn: the label column(s) of one's own data, or the target of a source that has several."""
+    chosen = getattr(source, "label", None) or getattr(source, "target", "")
+    return ", ".join(chosen) if isinstance(chosen, list) else str(chosen)
 
 
 def input_in_words(shape: list[int]) -> str:
@@ -156,17 +163,8 @@ def composition(variable: str, values: pd.Series, patient: pd.Series) -> list[Gr
     counts = counts.sort_values(["unknown", "order", "value"])
     found = []
     for place, row in enumerate(counts.itertuples()):
-        enough = row.patients >= FEW
-        found.append(
-            GroupRow(
-                variable,
-                row.value,
-                place == 0,
-                int(row.records) if enough else None,
-                int(row.patients) if enough else None,
-                row.records / len(values) if enough else None,
-            )
-        )
+        part = row.records / len(values)
+        found.append(GroupRow(variable, row.value, place == 0, int(row.records), int(row.patients), part))
     return found
 
 
@@ -181,13 +179,19 @@ def _says_label(variable: str, values: pd.Series, classes: list[str]) -> bool:
 
 def duplicates_in_words(found: Mapping[str, Any], is_table: bool) -> list[str]:
     """What duplicates.json means for membership inference."""
-    differ = "after standardising every feature" if is_table else "whatever their brightness, contrast or gain"
-    method = f"they differ by at most {found['threshold']:g} standard deviations (root mean square), {differ}"
-    if found["identical"]["pairs"] + found["near"]["pairs"] == 0:
-        sentences = [f"No two patients share an identical record, or a nearly identical one ({method})."]
+    most, too_many = found["threshold"], "too_many" in found["near"]
+    method = (
+        f"no feature differs by more than {most:g} standard deviations"
+        if is_table
+        else f"they differ by at most {most:g} standard deviations (root mean square), whatever their brightness, "
+        "contrast or gain"
+    )
+    if found["identical"]["pairs"] + found["near"].get("pairs", 0) == 0:
+        shared = "" if too_many else f", or a nearly identical one ({method})"
+        sentences = [f"No two patients share an identical record{shared}."]
     else:
-        sentences = [
-            f"Records are nearly identical where {method}.",
+        sentences = [] if too_many else [f"Records are nearly identical where {method}."]
+        sentences += [
             "A model that learned from one of two such records has learned from the other as well, although that one's "
             "patient may count as a non-member: the risk of both is understated. A copy in the test split makes models "
             "look better than they are.",
@@ -195,6 +199,12 @@ def duplicates_in_words(found: Mapping[str, Any], is_table: bool) -> list[str]:
             if is_table
             else "The two may be one person under two ids.",
         ]
+    if too_many:
+        why = ", as they do where a few extreme values, such as 99999 for missing, dominate the features"
+        sentences.append(
+            f"Whether any are nearly identical ({method}) could not be told: too many pairs lie close "
+            f"together{why if is_table else ''}."
+        )
     if n := found["of_one_patient"]:
         equal = "1 record equals" if n == 1 else f"{n:,} records equal"
         sentences.append(f"{equal} another one of the same patient, which hides nothing: both are learned from.")

@@ -79,7 +79,7 @@ def _aggregate(top: Audited, threshold: float) -> str:
     if not attack["available"]:
         return "The usual average over all records could not be computed for this model."
     auc = number(attack["auc"], 2)
-    if top.at(threshold)["patients"] == 0:
+    if not top.at(threshold)["patients"] or top.at(threshold)["vulnerable"] == 0:
         return f"The usual average over all records is an attack AUC of {auc}, where 0.5 is guessing."
     hides = "hides this: it is" if attack["auc"] < 0.6 else "does not say who they are: it is"
     return f"The usual average over all records {hides} an attack AUC of {auc}, where 0.5 is guessing."
@@ -126,8 +126,9 @@ def _next(top: Audited, audits: Sequence[Audited], threshold: float, tail: float
     row = every.loc[every["tail_share"].idxmax()]
     size = round(row["tail_n"] / row["tail_share"])
     if size < FEW:
+        are = "is" if size == 1 else "are"
         return (
-            f"The {plural(size, 'most exposed record')} of that model ({share(tail)}) are too few to say whether a "
-            "group is at higher risk: a larger tail (`subgroups.tail`) would show more."
+            f"The {plural(size, 'most exposed record')} of that model ({share(tail)}) {are} too few to say whether a "
+            "group is at higher risk: a larger tail (subgroups.tail in the configuration) would show more."
         )
     return "No group of patients was found over-represented among the most exposed records of that model."

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from tailrisk import __version__
 from tailrisk.figures.subgroups import SMALL
-from tailrisk.report.cards import FEW
 from tailrisk.report.context import Context
 from tailrisk.report.text import FILTERS
 from tailrisk.tables import replacing, write_json
@@ -25,7 +24,7 @@ def render(context: Context) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS, svg=Markup)  # only figures drawn by this package pass through `svg`
-    return environment.get_template("report.html.j2").render(c=context, small=SMALL, few=FEW, version=__version__)
+    return environment.get_template("report.html.j2").render(c=context, small=SMALL, version=__version__)
 
 
 def write_report(context: Context, page: Path, headlines: Path) -> None:

@@ -25,7 +25,7 @@ from tailrisk.config.sources import Columns, FileSource, ImageSource, Source
 from tailrisk.config.study import Study
 from tailrisk.datasets.contract import Dataset, Files, Prepared
 from tailrisk.datasets.needs import Need, absent, missing_files, unmet, unreadable_files
-from tailrisk.datasets.prepare import describe, has_changed, read
+from tailrisk.datasets.prepare import describe, has_changed, is_outdated, read
 from tailrisk.datasets.validate import validate_records
 from tailrisk.errors import UserError
 
@@ -122,7 +122,7 @@ def _source(plan: Plan, prepared: Path, names: list[str]) -> list[Line]:
         validate_records(dataset, describe(dataset, spec))
         lines = [Line(f"{together}: {line.text}", line.kind) for line in _files(dataset, spec)]
         for name in names:
-            wanted = [*_queries(name, dataset, plan), *_drift(name, dataset, prepared / name)]
+            wanted = [*_queries(name, dataset, plan), *_drift(name, plan.dataset(name), dataset, prepared / name)]
             lines += [Line(f"{name}: {sentence}") for sentence in wanted]
         if not any(line.kind == "fault" for line in lines):
             lines.append(Line(f"{together}: {_described(dataset)}", "told"))
@@ -136,9 +136,12 @@ def _source(plan: Plan, prepared: Path, names: list[str]) -> list[Line]:
         return [Line(f"{together}: a fault of this program, {where}: please report it")]
 
 
-def _drift(name: str, dataset: Dataset, folder: Path) -> Iterator[str]:
-    if (folder / "card.json").exists() and has_changed(dataset, folder):
-        yield f"the source of '{name}' has changed since {folder} was prepared: run snakemake with --forcerun prepare"
+def _drift(name: str, spec: Source, dataset: Dataset, folder: Path) -> Iterator[str]:
+    if (folder / "card.json").exists() and not is_outdated(spec, folder) and has_changed(dataset, folder):
+        yield (
+            f"the source of '{name}' has changed since {folder} was prepared: remove {folder / 'card.json'}, and the "
+            "next run prepares it again"
+        )
 
 
 def _needs(spec: Source) -> list[Need]:

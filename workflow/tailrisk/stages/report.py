@@ -124,4 +124,6 @@ def _git_state() -> str:
     commit = ask("rev-parse", "HEAD")
     if not commit:
         return "not a git checkout"
-    return f"commit {commit}" + (" with uncommitted changes" if ask("status", "--porcelain") else "")
+    return f"commit {commit}" + (
+        " with uncommitted changes" if ask("status", "--porcelain", "--untracked-files=no") else ""
+    )
