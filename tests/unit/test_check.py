@@ -382,8 +382,8 @@ def test_files_are_sampled_over_all_records(folder):
     for path in paths[:1000]:
         path.touch()
     files = Files(paths, lambda path: np.zeros(1), (1,), np.uint8, "images")
-    # 199 of 1,990: every tenth, of which the first 100 are there.
-    assert missing_files(files) == (199, 99, folder / "1000")
+    # 200 of 1,990, from the first to the last: of every ten about one.
+    assert missing_files(files) == (200, 99, folder / "1009")
 
 
 def test_tables_as_hospitals_export_them_get_the_right_advice(folder):

@@ -329,7 +329,7 @@ def test_a_sweep_wants_one_dataset_and_the_same_queries_of_each_entry() -> None:
         ({"source": "mimic_iv_ed", "path": "x"}, "datasets.d.mimic_iv: this key is required"),
         (
             {"source": "nih_chestxray14", "path": "x", "size": "big"},
-            "datasets.d.size: must be a whole number of pixels in range, or [height, width], but it is 'big'",
+            "datasets.d.size: must be a whole number of pixels from 8 to 4096, or [height, width], but it is 'big'",
         ),
     ],
 )

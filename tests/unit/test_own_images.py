@@ -357,7 +357,7 @@ def test_faults_of_the_options() -> None:
     for options, sentence in (
         ({"label": ["a"]}, "a list holds two columns or more"),
         ({"label": ["a", "b", "a"]}, "the label column 'a' is listed twice"),
-        ({"size": 4}, "greater than or equal to 8"),
+        ({"size": 4}, "a whole number of pixels from 8 to 4096, or"),
         ({"colur": True}, "did you mean 'colour'?"),
     ):
         with pytest.raises(UserError, match=sentence.replace("?", r"\?")):

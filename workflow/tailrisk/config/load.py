@@ -10,6 +10,7 @@ from tailrisk.config.architectures import AnyModel
 from tailrisk.config.base import suggestion
 from tailrisk.config.queries import AnyQuery
 from tailrisk.config.sources import AnySource
+from tailrisk.config.sources.base import LEAST, MOST
 from tailrisk.config.study import ENTRY_TAGS, Study
 from tailrisk.errors import UserError
 
@@ -51,7 +52,9 @@ def _sentence(error: ValidationError) -> str:
     elif either is not None:
         key = ".".join(parts[:either])
         faults = faults[:1]
-        message = f"must be a whole number of pixels in range, or [height, width], but it is {first['input']!r}"
+        message = (
+            f"must be a whole number of pixels from {LEAST} to {MOST}, or [height, width], but it is {first['input']!r}"
+        )
     elif isinstance(first["input"], dict | list):
         message = f"{message[0].lower()}{message[1:]}"
     elif first["type"] not in {"value_error", "union_tag_not_found"}:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -96,7 +97,8 @@ def unreadable_files(files: Files) -> tuple[int, int, str]:
 
 def _evenly(paths: Iterable[Path], most: int) -> list[Path]:
     every = list(paths)
-    return every[:: max(1, -(-len(every) // most))]
+    places = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
+    return [every[place] for place in places]
 
 
 def _header(path: Path) -> list[str]:

@@ -183,6 +183,10 @@ def _files(dataset: Dataset, spec: Source) -> Iterator[Line]:
             f"{unfit} of the {tried} {kind} that were decoded cannot be used, such as {why}",
             "fault" if _beyond(unfit, tried, n, allowed) else "told",
         )
+    if not missing and not unfit:
+        yield Line(
+            f"of {n:,} {kind} {looked:,} were looked for and {tried} decoded: all are there and readable", "told"
+        )
 
 
 def _beyond(wrong: int, looked: int, files: int, allowed: float) -> bool:

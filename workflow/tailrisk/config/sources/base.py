@@ -75,7 +75,8 @@ class FileSource(Source):
     )
 
 
-Pixels = Annotated[int, Field(ge=8, le=4096)]
+LEAST, MOST = 8, 4096
+Pixels = Annotated[int, Field(ge=LEAST, le=MOST)]
 
 
 class ImageSource(FileSource):
