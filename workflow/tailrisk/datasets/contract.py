@@ -15,6 +15,7 @@ from tailrisk.errors import UserError
 from tailrisk.tables import read_json, read_table
 
 Task = Literal["binary", "multiclass", "multilabel"]
+Workers = Literal["threads", "processes"]
 SPLITS = ("audit", "validation", "test")
 
 
@@ -33,7 +34,7 @@ class Files:
     shape: tuple[int, ...]
     dtype: DTypeLike
     kind: str
-    workers: Literal["threads", "processes"] = "threads"
+    workers: Workers = "threads"
 
 
 def excluded(record: Sequence[str] | pd.Series = (), reason: str | Sequence[str] = "") -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from tailrisk.datasets.contract import Files
+from tailrisk.datasets.contract import Files, Workers
 from tailrisk.errors import UserError
 
 EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
@@ -49,7 +49,10 @@ def find_images(folder: Path, names: Sequence[str], where: str) -> list[Path]:
 def pictures(paths: Sequence[Path], shape: tuple[int, int], colour: bool = False, deep: Deep = "refused") -> Files:
     """Images [N, 1 or 3, height, width] uint8, to be decoded by `picture`."""
     decode = partial(picture, shape=shape, colour=colour, deep=deep)
-    return Files(paths, decode, (3 if colour else 1, *shape), np.uint8, "images")
+    # JPEG decoders are busy without Python's lock; of other files, which are smaller, much of the work is Python's own,
+    # which threads would do one after another (64 × 64 PNG: 0.4 times the speed of a pool of processes, against 0.9).
+    workers: Workers = "threads" if paths and paths[0].suffix.lower() in {".jpg", ".jpeg"} else "processes"
+    return Files(paths, decode, (3 if colour else 1, *shape), np.uint8, "images", workers)
 
 
 def picture(file: Path, shape: tuple[int, int], colour: bool = False, deep: Deep = "refused") -> NDArray[np.uint8]:
