@@ -1,30 +1,27 @@
 """Diabetes 130: the archive as downloaded, its codes, and cells that no message shows."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from end_to_end import end_to_end
 from real_sources import edit, source
 
 from tailrisk.datasets.diabetes130 import NEEDED, chapter
-from tailrisk.datasets.groups import groups
 from tailrisk.datasets.prepare import prepare, read
 from tailrisk.errors import UserError
-from tailrisk.tables import read_table
 
 
 def test_diabetes130(open_data, tmp_path) -> None:
     spec = source(source="diabetes130", path=str(open_data / "diabetes130"))
-    prepare("d", spec, tmp_path)
-    groups(spec, tmp_path)
-    card = json.loads((tmp_path / "card.json").read_text())
+    run = end_to_end(spec, tmp_path)
+    card = run.card
     assert (card["n_records"], card["n_patients"]) == (101766, 71518)
     assert (card["patients_with_several_records"], card["most_records_of_a_patient"]) == (16773, 40)
     assert card["classes"] == {"other": 90409, "readmitted within 30 days": 11357}
     assert card["checksums"]["diabetic_data.csv"].startswith("0689e7ec0312")
-    race = read_table(tmp_path / "groups.parquet", "groups")["race"]
+    race = run.groups["race"]
     assert race.value_counts().to_dict() == {
         "Caucasian": 76099,
         "AfricanAmerican": 19210,
