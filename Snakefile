@@ -1,6 +1,7 @@
 """The map of the audit: configuration, stages, and what is asked for by default."""
 
 import os
+import subprocess
 import sys
 import time
 from shlex import quote
@@ -8,11 +9,13 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from tailrisk.config.machine import gpus
 from tailrisk.config.plan import AUDIT_TABLES, Plan
 from tailrisk.errors import UserError
 
 min_version("9.20")
 started = time.time()
+tell = [sys.executable, "-m", "tailrisk.cli"]
 
 # A file given by --configfile stands alone; Snakemake would merge it into a default declared beside it.
 if not workflow.config_settings.configfiles:
@@ -25,18 +28,23 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Jobs find `tailrisk` in the environment that runs Snakemake, activated or not, and compute on one thread each:
-# work spreads over jobs, and sums come out the same on machines with more or fewer cores. A prefix replaces
-# Snakemake's strict mode, so that is stated too: a stage that fails must fail through its pipe to the log.
-# Memory that a step frees stays with the process for the next (glibc's two thresholds): a third of a CPU's time for
-# images would else go into page faults. How models are run goes the same way and is no parameter of a job: it changes
-# no result, so that an edit of it reruns nothing.
-environment = quote(os.path.dirname(sys.executable))
+# Jobs find `tailrisk` in the environment that runs Snakemake, activated or not, unless they are given another one by
+# `--sdm`, and compute on one thread each: work spreads over jobs, and sums come out the same on machines with more or
+# fewer cores. A prefix replaces Snakemake's strict mode, so that is stated too: a stage that fails must fail through
+# its pipe to the log. Memory that a step frees stays with the process for the next (glibc's two thresholds): a third of
+# a CPU's time for images would else go into page faults. How models are run goes the same way and is no parameter of a
+# job: it changes no result, so that an edit of it reruns nothing.
+here = "" if workflow.deployment_settings.deployment_method else "PATH={}:$PATH "
 running = quote(plan.running.replace("{", "{{").replace("}", "}}"))
 shell.prefix(
-    f"set -euo pipefail; export PATH={environment}:$PATH OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=1073741824 "
-    f"MALLOC_TRIM_THRESHOLD_=2147483647 TAILRISK_RUNNING={running}; "
+    f"set -euo pipefail; export {here.format(quote(os.path.dirname(sys.executable)))}OMP_NUM_THREADS=1 "
+    f"MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647 TAILRISK_RUNNING={running}; "
 )
+
+# On one machine as many training jobs run at once as there are GPUs; each then takes a GPU of its own. (On a cluster
+# the number of jobs is given instead of cores, and the scheduler deals out its GPUs.)
+if workflow.resource_settings.cores and gpus():
+    workflow.register_resource("gpu", gpus())
 
 
 wildcard_constraints:
@@ -62,10 +70,13 @@ rule all:
         "results/report.html",
 
 
+# Jobs of a cluster end here, too; only the run as a whole has something to tell.
 onsuccess:
     # Only where this run wrote the report: older sentences may no longer hold.
+    written = "results/headlines.json"
     if (
-        os.path.exists("results/headlines.json")
-        and os.path.getmtime("results/headlines.json") > started
+        workflow.is_main_process
+        and os.path.exists(written)
+        and os.path.getmtime(written) > started
     ):
-        shell("tailrisk headlines results/report.html results/headlines.json")
+        subprocess.run([*tell, "headlines", "results/report.html", written])

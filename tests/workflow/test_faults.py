@@ -183,7 +183,7 @@ def test_a_killed_run_resumes(study, tmp_path) -> None:
     recipe = canonical(metadata(study.folder / target, "confidences")["recipe"])
     arguments = ["--dataset", str(study.folder / "results/datasets/bc"), "--recipe", recipe, "--models", "0-63"]
     arguments += ["--queries", '{"clean":{"kind":"clean"}}', "--store", str(tmp_path / "another-store")]
-    arguments += ["--provenance", str(tmp_path / "p.json"), "--output", str(tmp_path / "undisturbed.parquet")]
+    arguments += ["--output", str(tmp_path / "undisturbed.parquet")]
     assert cli("train", *arguments).returncode == 0
     undisturbed = pd.read_parquet(tmp_path / "undisturbed.parquet").drop(columns="query")
     assert pd.read_parquet(study.folder / target).equals(undisturbed)

@@ -19,15 +19,13 @@ rule audit:
     conda:
         "../../envs/analysis.yaml"
     threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=60,
     params:
         options=lambda wildcards: plan.audit_options,
         pairing=lambda wildcards: plan.pairing(wildcards.experiment),
-        code=plan.code("stages.audit"),
+        code=lambda wildcards: plan.code("stages.audit"),
     shell:
-        "tailrisk audit --experiment {wildcards.experiment} --query {wildcards.query} "
+        "tailrisk --log {log} --writes '{output}' "
+        "audit --experiment {wildcards.experiment} --query {wildcards.query} "
         "--confidences {input.confidences} --records {input.records} --groups {input.groups} "
         "--pairing {params.pairing} --options {params.options:q} --threads {threads} --output results/audit/{wildcards.experiment}/{wildcards.query} 2>&1 | tee {log}"
 

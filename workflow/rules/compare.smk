@@ -19,11 +19,9 @@ rule capacity:
         "results/logs/compare/capacity/{comparison}.{query}.log",
     benchmark:
         "results/benchmarks/compare/capacity/{comparison}.{query}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         audits=lambda wildcards: expand(
             "--audit {experiment}=results/audit/{experiment}/{query}",
@@ -34,9 +32,10 @@ rule capacity:
             "--performance {experiment}=results/performance/{experiment}.parquet",
             experiment=plan.comparisons[wildcards.comparison],
         ),
-        code=plan.code("compare.capacity"),
+        code=lambda wildcards: plan.code("compare.capacity"),
     shell:
-        "tailrisk capacity {params.audits} {params.performance} --output {output} 2>&1 | tee {log}"
+        "tailrisk --log {log} --writes '{output}' "
+        "capacity {params.audits} {params.performance} --output {output} 2>&1 | tee {log}"
 
 
 rule access:
@@ -53,11 +52,9 @@ rule access:
         "results/logs/compare/access/{experiment}.log",
     benchmark:
         "results/benchmarks/compare/access/{experiment}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         queries=lambda wildcards: plan.experiment(wildcards.experiment).asked,
         audits=lambda wildcards: expand(
@@ -65,9 +62,10 @@ rule access:
             experiment=wildcards.experiment,
             query=plan.experiment(wildcards.experiment).queries,
         ),
-        code=plan.code("compare.access"),
+        code=lambda wildcards: plan.code("compare.access"),
     shell:
-        "tailrisk access --experiment {wildcards.experiment} --queries {params.queries:q} {params.audits} "
+        "tailrisk --log {log} --writes '{output}' "
+        "access --experiment {wildcards.experiment} --queries {params.queries:q} {params.audits} "
         "--output {output} 2>&1 | tee {log}"
 
 
@@ -89,9 +87,6 @@ rule stability:
         "results/benchmarks/compare/stability/{dataset}.tsv"
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=60,
     params:
         audits=lambda wildcards: plan.named(
             "audit",
@@ -105,9 +100,10 @@ rule stability:
         ),
         tail=plan.study.subgroups.tail,
         seed=plan.study.seed,
-        code=plan.code("compare.stability"),
+        code=lambda wildcards: plan.code("compare.stability"),
     shell:
-        "tailrisk stability {params.audits} {params.confidences} --records {input.records} --tail {params.tail} "
+        "tailrisk --log {log} --writes '{output}' "
+        "stability {params.audits} {params.confidences} --records {input.records} --tail {params.tail} "
         "--seed {params.seed} --output {output} 2>&1 | tee {log}"
 
 
@@ -125,18 +121,17 @@ rule groups_across_datasets:
         "results/logs/compare/groups.log",
     benchmark:
         "results/benchmarks/compare/groups.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=60,
     params:
         audits=plan.named("audit", plan.grouped, "results/audit/{experiment}/{query}"),
         groups=plan.named(
             "groups", plan.grouped, "results/datasets/{dataset}/groups.parquet"
         ),
         options=plan.audit_options,
-        code=plan.code("compare.groups"),
+        code=lambda wildcards: plan.code("compare.groups"),
     shell:
-        "tailrisk groups-across-datasets {params.audits} {params.groups} --options {params.options:q} "
+        "tailrisk --log {log} --writes '{output}' "
+        "groups-across-datasets {params.audits} {params.groups} --options {params.options:q} "
         "--output {output.groups} --meta {output.meta} 2>&1 | tee {log}"

@@ -16,15 +16,14 @@ rule dataset_figures:
         "results/logs/figures/datasets/{dataset}.log",
     benchmark:
         "results/benchmarks/figures/datasets/{dataset}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
-        code=plan.code("figures.dataset"),
+        code=lambda wildcards: plan.code("figures.dataset"),
     shell:
-        "tailrisk dataset-figures --dataset results/datasets/{wildcards.dataset} "
+        "tailrisk --log {log} --writes '{output}' "
+        "dataset-figures --dataset results/datasets/{wildcards.dataset} "
         "--output results/figures/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
@@ -66,15 +65,14 @@ rule audit_figures:
         "results/logs/figures/{experiment}/{query}.log",
     benchmark:
         "results/benchmarks/figures/{experiment}/{query}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
-        code=plan.code("figures.write"),
+        code=lambda wildcards: plan.code("figures.write"),
     shell:
-        "tailrisk figures --audit results/audit/{wildcards.experiment}/{wildcards.query} "
+        "tailrisk --log {log} --writes '{output}' "
+        "figures --audit results/audit/{wildcards.experiment}/{wildcards.query} "
         "--output results/figures/{wildcards.experiment}/{wildcards.query} 2>&1 | tee {log}"
 
 
@@ -114,20 +112,19 @@ rule comparison_figures:
         "results/logs/figures/compare/{comparison}.{query}.log",
     benchmark:
         "results/benchmarks/figures/compare/{comparison}.{query}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         audits=lambda wildcards: expand(
             "--audit {experiment}=results/audit/{experiment}/{query}",
             experiment=plan.comparisons[wildcards.comparison],
             query=wildcards.query,
         ),
-        code=plan.code("figures.write"),
+        code=lambda wildcards: plan.code("figures.write"),
     shell:
-        "tailrisk comparison-figures --table {input.table} {params.audits} "
+        "tailrisk --log {log} --writes '{output}' "
+        "comparison-figures --table {input.table} {params.audits} "
         "--output results/figures/compare/{wildcards.comparison}.{wildcards.query} 2>&1 | tee {log}"
 
 
@@ -152,11 +149,9 @@ rule access_figures:
         "results/logs/figures/compare/access/{experiment}.log",
     benchmark:
         "results/benchmarks/figures/compare/access/{experiment}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         queries=lambda wildcards: plan.experiment(wildcards.experiment).asked,
         audits=lambda wildcards: expand(
@@ -164,9 +159,10 @@ rule access_figures:
             experiment=wildcards.experiment,
             query=plan.experiment(wildcards.experiment).queries,
         ),
-        code=plan.code("figures.write"),
+        code=lambda wildcards: plan.code("figures.write"),
     shell:
-        "tailrisk access-figures --queries {params.queries:q} --card {input.card} {params.audits} "
+        "tailrisk --log {log} --writes '{output}' "
+        "access-figures --queries {params.queries:q} --card {input.card} {params.audits} "
         "--output results/figures/compare/access/{wildcards.experiment} 2>&1 | tee {log}"
 
 
@@ -184,15 +180,14 @@ rule group_figures:
         "results/logs/figures/compare/groups.log",
     benchmark:
         "results/benchmarks/figures/compare/groups.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
-        code=plan.code("figures.write"),
+        code=lambda wildcards: plan.code("figures.write"),
     shell:
-        "tailrisk group-figures --groups {input.groups} --meta {input.meta} "
+        "tailrisk --log {log} --writes '{output}' "
+        "group-figures --groups {input.groups} --meta {input.meta} "
         "--output results/figures/compare/groups 2>&1 | tee {log}"
 
 

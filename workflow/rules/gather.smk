@@ -12,17 +12,16 @@ rule gather:
         "results/benchmarks/gather/{experiment}/{query}.tsv"
     wildcard_constraints:
         experiment=r"[a-z0-9_-]+\.[a-z0-9_-]+\.[a-z0-9_-]+",
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=60,
     params:
         n_models=lambda wildcards: plan.experiment(wildcards.experiment).n_models,
         max_failed_pairs=plan.study.max_failed_pairs,
-        code=plan.code("stages.gather"),
+        code=lambda wildcards: plan.code("stages.gather"),
     shell:
-        "tailrisk gather --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
+        "tailrisk --log {log} --writes '{output}' "
+        "gather --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
         "--query {wildcards.query} --output {output} {input} 2>&1 | tee {log}"
 
 
@@ -35,17 +34,16 @@ rule performance:
         "results/logs/performance/{experiment}.log",
     benchmark:
         "results/benchmarks/performance/{experiment}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         n_models=lambda wildcards: plan.experiment(wildcards.experiment).n_models,
         max_failed_pairs=plan.study.max_failed_pairs,
-        code=plan.code("stages.gather"),
+        code=lambda wildcards: plan.code("stages.gather"),
     shell:
-        "tailrisk performance --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
+        "tailrisk --log {log} --writes '{output}' "
+        "performance --n-models {params.n_models} --max-failed-pairs {params.max_failed_pairs} "
         "--output {output} {input} 2>&1 | tee {log}"
 
 
@@ -67,12 +65,10 @@ rule given:
         experiment=r"[a-z0-9_-]+",
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=8000,
-        runtime=60,
     params:
         tables=lambda wildcards: plan.given(wildcards.experiment),
-        code=plan.code("stages.given"),
+        code=lambda wildcards: plan.code("stages.given"),
     shell:
-        "tailrisk given --name {wildcards.experiment} --tables {params.tables:q} --confidences {output.confidences} "
+        "tailrisk --log {log} --writes '{output}' "
+        "given --name {wildcards.experiment} --tables {params.tables:q} --confidences {output.confidences} "
         "--output results/given/{wildcards.experiment} 2>&1 | tee {log}"

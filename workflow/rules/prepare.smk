@@ -15,14 +15,12 @@ rule prepare:
     conda:
         "../../envs/analysis.yaml"
     threads: 8
-    resources:
-        mem_mb=8000,
-        runtime=240,
     params:
         source=lambda wildcards: plan.source(wildcards.dataset),
         code=lambda wildcards: plan.source_code(wildcards.dataset, "prepare"),
     shell:
-        "tailrisk prepare --name {wildcards.dataset} --source {params.source:q} "
+        "tailrisk --log {log} --writes '{output}' "
+        "prepare --name {wildcards.dataset} --source {params.source:q} "
         "--threads {threads} --output results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
@@ -39,14 +37,12 @@ rule groups:
     priority: 10
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=8000,
-        runtime=60,
     params:
         source=lambda wildcards: plan.grouping(wildcards.dataset),
         code=lambda wildcards: plan.source_code(wildcards.dataset, "groups"),
     shell:
-        "tailrisk groups --name {wildcards.dataset} --source {params.source:q} "
+        "tailrisk --log {log} --writes '{output}' "
+        "groups --name {wildcards.dataset} --source {params.source:q} "
         "--dataset results/datasets/{wildcards.dataset} 2>&1 | tee {log}"
 
 
@@ -65,13 +61,11 @@ rule duplicates:
     conda:
         "../../envs/analysis.yaml"
     threads: 4
-    resources:
-        mem_mb=8000,
-        runtime=120,
     params:
-        code=plan.code("datasets.duplicates"),
+        code=lambda wildcards: plan.code("datasets.duplicates"),
     shell:
-        "tailrisk duplicates --dataset results/datasets/{wildcards.dataset} --threads {threads} 2>&1 | tee {log}"
+        "tailrisk --log {log} --writes '{output}' "
+        "duplicates --dataset results/datasets/{wildcards.dataset} --threads {threads} 2>&1 | tee {log}"
 
 
 rule datasets:
@@ -93,14 +87,12 @@ rule baseline:
         "results/benchmarks/baseline/{dataset}.tsv"
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=8000,
-        runtime=60,
     params:
         seed=plan.study.seed,
-        code=plan.code("stages.baseline"),
+        code=lambda wildcards: plan.code("stages.baseline"),
     shell:
-        "tailrisk baseline --dataset results/datasets/{wildcards.dataset} --seed {params.seed} "
+        "tailrisk --log {log} --writes '{output}' "
+        "baseline --dataset results/datasets/{wildcards.dataset} --seed {params.seed} "
         "--output {output} 2>&1 | tee {log}"
 
 

@@ -39,16 +39,15 @@ rule report:
         "results/logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         # Not in canonical order: the page follows the configuration, and an experiment's first query heads it.
         study=lambda wildcards: plan.page,
-        code=plan.code("stages.report"),
-        templates=plan.templates,
+        code=lambda wildcards: plan.code("stages.report"),
+        templates=lambda wildcards: plan.templates,
     shell:
-        "tailrisk report --results results --study {params.study:q} --page {output.page} "
+        "tailrisk --log {log} --writes '{output}' "
+        "report --results results --study {params.study:q} --page {output.page} "
         "--headlines {output.headlines} 2>&1 | tee {log}"

@@ -17,13 +17,10 @@ rule train:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
     params:
         recipe=lambda wildcards: plan.experiment(wildcards.experiment).recipe,
         queries=lambda wildcards: plan.experiment(wildcards.experiment).asked,
     shell:
-        "tailrisk train --dataset $(dirname {input.records}) --recipe {params.recipe:q} --queries {params.queries:q} "
-        "--models {wildcards.chunk} --store results/store "
-        "--provenance results/provenance/{wildcards.experiment}/{wildcards.chunk}.json "
-        "--output {output} 2>&1 | tee {log}"
+        "tailrisk --log {log} --writes '{output}' "
+        "train --dataset $(dirname {input.records}) --recipe {params.recipe:q} --queries {params.queries:q} "
+        "--models {wildcards.chunk} --store results/store --output {output} 2>&1 | tee {log}"

@@ -83,9 +83,9 @@ def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[
     jobs = []
     for name, experiment in experiments(study).items():
         for chunk in chunks(experiment.n_models, study.chunk_size):
-            path = results / "provenance" / name / f"{chunk}.json"
+            path = results / "provenance" / "train" / name / f"{chunk}.json"
             if path.exists():
-                jobs.append(read_json(path))
+                jobs.append(read_json(path)["outcome"])
     return {
         "Report written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Report written on": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",

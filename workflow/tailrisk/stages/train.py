@@ -1,25 +1,17 @@
-"""The train stage: one chunk of target models, with what it ran on kept beside the results."""
+"""The train stage: one chunk of target models."""
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tailrisk.config.study import Running, chunk_models
-from tailrisk.tables import write_json
 from tailrisk.training.job import parse_json, run_chunk
 
 
 def train(
-    dataset: Path,
-    recipe: str,
-    queries: str,
-    models: str,
-    store: Path,
-    running: str,
-    provenance: Path,
-    output: Path,
-    device: str | None,
-) -> None:
-    """Write the chunk table at `output` and, undeclared to the workflow, hardware and times under `provenance`."""
+    dataset: Path, recipe: str, queries: str, models: str, store: Path, running: str, output: Path, device: str | None
+) -> dict[str, Any]:
+    """Write the chunk table at `output`, and return what the job did, on which hardware and how long."""
     outcome = run_chunk(
         dataset=dataset,
         recipe=recipe,
@@ -30,5 +22,4 @@ def train(
         running=parse_json(Running, running, "running"),
         device=device,
     )
-    if outcome.trained or not provenance.exists():  # a job that only served keeps the record of the one that trained
-        write_json(provenance, asdict(outcome))
+    return asdict(outcome)

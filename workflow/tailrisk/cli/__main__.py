@@ -1,0 +1,5 @@
+"""`python -m tailrisk.cli`."""
+
+from tailrisk.cli import main
+
+main()
