@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from shlex import quote
+from shlex import join, quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
@@ -28,23 +28,32 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Jobs find `tailrisk` in the environment that runs Snakemake, activated or not, unless they are given another one by
-# `--sdm`, and compute on one thread each: work spreads over jobs, and sums come out the same on machines with more or
-# fewer cores. A prefix replaces Snakemake's strict mode, so that is stated too: a stage that fails must fail through
-# its pipe to the log. Memory that a step frees stays with the process for the next (glibc's two thresholds): a third of
-# a CPU's time for images would else go into page faults. How models are run goes the same way and is no parameter of a
-# job: it changes no result, so that an edit of it reruns nothing.
-here = "" if workflow.deployment_settings.deployment_method else "PATH={}:$PATH "
-running = quote(plan.running.replace("{", "{{").replace("}", "}}"))
-shell.prefix(
-    f"set -euo pipefail; export {here.format(quote(os.path.dirname(sys.executable)))}OMP_NUM_THREADS=1 "
-    f"MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647 TAILRISK_RUNNING={running}; "
-)
+# `tailrisk` is the package of the environment that runs Snakemake, activated or not; in an environment that jobs are
+# given by `--sdm`, it is the one beside this file. A prefix replaces Snakemake's strict mode, so that is stated too: a
+# stage that fails must fail through its pipe to the log. Jobs compute on one thread each: work spreads over jobs, and
+# sums come out the same on machines with more or fewer cores. Memory that a step frees stays with the process for the
+# next (glibc's two thresholds): a third of a CPU's time for images would else go into page faults. How models are run
+# goes the same way and is no parameter of a job: it changes no result, so that an edit of it reruns nothing.
+python = quote(sys.executable)
+if workflow.deployment_settings.deployment_method:
+    package = quote(os.path.join(workflow.basedir, "workflow"))
+    python = f"env PYTHONPATH={package} python"
+settings = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "TAILRISK_RUNNING": quote(plan.running),
+}
+exports = " ".join(f"{name}={value}" for name, value in settings.items())
+prefix = f'set -euo pipefail; export {exports}; tailrisk() {{ {python} -m tailrisk.cli "$@"; }}; '
+# SLURM tells every process of a job to end at once. The shell and the log then wait until a training has saved itself.
+prefix += 'trap : TERM; tee() { trap "" TERM; command tee "$@"; }; '
+shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 # On one machine as many training jobs run at once as there are GPUs; each then takes a GPU of its own. (On a cluster
 # the number of jobs is given instead of cores, and the scheduler deals out its GPUs.)
 if workflow.resource_settings.cores and gpus():
-    workflow.register_resource("gpu", gpus())
+    workflow.register_resource("gpu", len(gpus()))
 
 
 wildcard_constraints:
@@ -64,6 +73,10 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+# Of `--sdm apptainer` alone; how to build it says envs/apptainer.def.
+container: "envs/tailrisk.sif"
+
+
 rule all:
     default_target: True
     input:
@@ -80,3 +93,11 @@ onsuccess:
         and os.path.getmtime(written) > started
     ):
         subprocess.run([*tell, "headlines", "results/report.html", written])
+
+
+# After Snakemake's long lines, a short end: what failed, why, what is unfinished, and how to go on.
+onerror:
+    if workflow.is_main_process:
+        again = join(["snakemake", *sys.argv[1:]])
+        facts = ["--since", str(started), "--again", again, "--log", log[0] if log else ""]
+        subprocess.run([*tell, "failures", *facts], input=plan.page, text=True)
