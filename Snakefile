@@ -71,6 +71,7 @@ include: "workflow/rules/audit.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/artefact.smk"
 
 
 # Of `--sdm apptainer` alone; how to build it says envs/apptainer.def.
@@ -99,5 +100,12 @@ onsuccess:
 onerror:
     if workflow.is_main_process:
         again = join(["snakemake", *sys.argv[1:]])
-        facts = ["--since", str(started), "--again", again, "--log", log[0] if log else ""]
+        facts = [
+            "--since",
+            str(started),
+            "--again",
+            again,
+            "--log",
+            log[0] if log else "",
+        ]
         subprocess.run([*tell, "failures", *facts], input=plan.page, text=True)

@@ -1,5 +1,6 @@
 """What a study will cost, against what it then costs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tailrisk.config.plan import Plan
 from tailrisk.config.study import Running
 from tailrisk.datasets.contract import open_prepared
 from tailrisk.datasets.prepare import prepare
-from tailrisk.stages.plan import estimate, plan
+from tailrisk.stages.plan import PROFILE, Cost, estimate, in_all, plan, resources
 from tailrisk.training.job import run_chunk
 
 STUDY = {
@@ -43,14 +44,15 @@ def test_the_estimate_is_about_what_training_takes(study: Path, tmp_path: Path) 
     experiment = found.experiment("mine.bc.net")
     prepared = open_prepared(folder / "datasets/bc")
     cost = estimate(experiment, found, prepared, folder / "store", torch.device("cpu"), seconds=4)
-    assert (cost.models, cost.missing, cost.stack) == (8, 8, 8)
+    assert (cost.models, cost.missing, cost.jobs, cost.stack) == (8, 8, 1, 8)
+    assert cost.longest == cost.hours
     run = (folder / "datasets/bc", experiment.recipe, experiment.asked)
     outcome = run_chunk(*run, range(8), folder / "store", tmp_path / "0-7.parquet", progress=None)
     assert 1 / 3 < 3600 * cost.hours / outcome.seconds < 3
     stored = sum(path.stat().st_size for path in folder.rglob("store/**/*.parquet"))
     assert cost.disk == 8 * 2 * len(prepared.rows("audit")) * 10 < 4 * stored
     after = estimate(experiment, found, prepared, folder / "store", torch.device("cpu"), seconds=1)
-    assert (after.missing, after.hours) == (0, 0)
+    assert (after.missing, after.jobs, after.hours, after.longest) == (0, 0, 0, 0)
 
 
 def test_kept_weights_take_disk(study: Path, tmp_path: Path) -> None:
@@ -63,6 +65,57 @@ def test_kept_weights_take_disk(study: Path, tmp_path: Path) -> None:
     ]
     weights = 32 * 64 + 64 + 2 * (2 * 64 + 2 * (64 * 64 + 64)) + 2 * 64 + 64 * 16 + 16  # padded to 16
     assert costs[1].disk - costs[0].disk == 8 * 4 * weights
+
+
+def test_jobs_are_those_whose_models_are_missing(study: Path, tmp_path: Path) -> None:
+    """Of chunks 0-2, 3-5 and 6-7 the first is done and one model of the second is."""
+    found = Plan(load_study(study).model_copy(update={"chunk_size": 3}))
+    experiment, folder = found.experiment("mine.bc.net"), tmp_path / "results/datasets/bc"
+    run = (folder, experiment.recipe, experiment.asked)
+    run_chunk(*run, range(4), tmp_path / "store", tmp_path / "0-3.parquet", progress=None)
+    cost = estimate(experiment, found, open_prepared(folder), tmp_path / "store", torch.device("cpu"), seconds=1)
+    assert (cost.missing, cost.jobs, cost.stack) == (4, 2, 3)
+    assert cost.longest == pytest.approx(cost.hours / 2)
+
+
+def test_what_it_asks_of_a_cluster(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(
+        "default-resources:\n  mem_mb: 2500 * attempt\n  runtime: 60\n"
+        "set-resources:\n  train:\n    mem_mb: 8500 * attempt\n    slurm_partition: gpu\n"
+    )
+    assert resources(profile) == {"mem_mb": 8500, "runtime": 60}
+    assert resources(tmp_path / "absent.yaml") == {}
+    small = Cost(models=200, missing=200, jobs=8, hours=4.0, longest=0.5, disk=0, memory=2**30, stack=25)
+    large = replace(small, hours=16.0, longest=2.0, memory=9 * 2**30)
+    told = list(in_all({"a.d.m": small, "b.d.m": large}, on_gpu=False, profile=profile))
+    assert told == [
+        "in all 16 training jobs, 20.0 h",
+        "  jobs side by side divide it at best; another device takes another time",
+        "  on a cluster, to start them takes 2.7 min more (10 s a job, 0.2% of all)",
+        "  longest job: 2.0 h (b.d.m); the slurm profile asks for 1.0 h: TOO LITTLE, raise `runtime` of train in it, "
+        "or lower chunk_size",
+        "  most memory: 9.5 GiB, Snakemake included (b.d.m); the slurm profile asks for 7.9 GiB: TOO LITTLE, raise "
+        "`mem_mb` of train in it",
+    ]
+    told = list(in_all({"a.d.m": small}, on_gpu=True, profile=profile))
+    assert told[0] == "in all 8 training jobs, 4.0 h of one GPU"
+    assert told[3] == "  longest job: 30.0 min (a.d.m); the slurm profile asks for 1.0 h"
+    assert "most memory of a GPU: 1.0 GiB" in told[4]
+    assert list(in_all({"a.d.m": replace(small, missing=0, jobs=0)}, on_gpu=False)) == ["nothing is left to train"]
+
+
+def test_the_profile_of_the_repository_says_what_training_jobs_ask_for() -> None:
+    assert set(resources(PROFILE)) >= {"mem_mb", "runtime"}
+
+
+def test_a_table_from_elsewhere_has_its_line(study: Path, tmp_path: Path) -> None:
+    tables = {"confidences": "c.parquet", "records": "r.parquet", "pairing": "unknown"}
+    study.write_text(yaml.safe_dump({"experiments": {"published": tables}}))
+    assert list(plan(study, tmp_path / "results", "cpu", seconds=1))[1:] == [
+        "  published: a confidence table from elsewhere; nothing to train",
+        "nothing is left to train",
+    ]
 
 
 def test_unprepared_data_is_said(study: Path, tmp_path: Path) -> None:

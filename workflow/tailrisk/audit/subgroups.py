@@ -1,6 +1,5 @@
 """Who is in the tail: representation of groups among the records, or the patients, with the highest AUC."""
 
-import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,9 +68,13 @@ class SubgroupResult(NamedTuple):
 
 
 def tie_breakers(record: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
-    """A random number per record [N] that depends on its id and the seed alone, not on its place in the table."""
-    digests = (hashlib.blake2b(f"tailrisk tail\0{seed}\0{one}".encode(), digest_size=8).digest() for one in record)
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+    """A random number per record [N], by the seed and the rank of its id among all ids, not by its place in the table.
+
+    Other ids of the same order, as an artefact without identifiers has them, get the same numbers.
+    """
+    ids, rank = np.unique(record, return_inverse=True)
+    drawn = np.random.Philox(key=[seed, zlib.crc32(b"tail")]).random_raw(ids.size)
+    return np.asarray(drawn, dtype=np.uint64)[rank]
 
 
 def tail_units(d: NDArray[np.float64], ties: NDArray[np.uint64], tail: float) -> NDArray[np.intp]:

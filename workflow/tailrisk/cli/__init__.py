@@ -1,6 +1,6 @@
 """The command line: `tailrisk <stage>`, which rules call, and what people call beside it."""
 
-from tailrisk.cli import people, stages
+from tailrisk.cli import archive, people, progress, stages
 from tailrisk.cli.group import main
 
-__all__ = ["main", "people", "stages"]
+__all__ = ["archive", "main", "people", "progress", "stages"]

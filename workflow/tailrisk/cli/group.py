@@ -1,5 +1,7 @@
 """The command `tailrisk`, whose sub-commands end a user's mistake with one sentence."""
 
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,18 @@ class Sentences(click.Group):
 @click.version_option(package_name="tailrisk")
 @click.option("--log", type=PATH, help="Log of a job of the workflow, whose provenance is kept in the place alike.")
 @click.option("--writes", default="", help="Files that the job writes, separated by blanks.")
-def main(log: Path | None, writes: str) -> None:
+@click.pass_context
+def main(context: click.Context, log: Path | None, writes: str) -> None:
     """Patient-level privacy audit of medical AI, stage by stage."""
+    context.obj = datetime.now(UTC)
 
 
 @main.result_callback()
-def _record(outcome: Any, log: Path | None, writes: str) -> None:
+@click.pass_context
+def _record(context: click.Context, outcome: Any, log: Path | None, writes: str) -> None:
     """What a finished job did goes beside its results."""
     if log is not None:
         from tailrisk.provenance import record
 
-        record(log, [Path(path) for path in writes.split()], outcome)
+        written = [Path(path) for path in writes.split()]
+        record(log, written, outcome, context.obj, str(context.invoked_subcommand), sys.argv)

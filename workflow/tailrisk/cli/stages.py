@@ -292,8 +292,8 @@ def access_figures(queries: str, card: Path, audit: dict[str, Path], output: Pat
 @click.option("--study", required=True, help="The validated configuration, as JSON.")
 @click.option("--page", type=PATH, required=True)
 @click.option("--headlines", type=PATH, required=True)
-def report(results: Path, study: str, page: Path, headlines: Path) -> None:
+def report(results: Path, study: str, page: Path, headlines: Path) -> dict[str, Any]:
     """Write the page for the data-protection officer."""
     from tailrisk.stages.report import report as run
 
-    run(results, study, page, headlines)
+    return run(results, study, page, headlines)

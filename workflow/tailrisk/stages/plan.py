@@ -1,12 +1,15 @@
 """What a study will cost on this machine, from a short calibration, before anything runs."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from tailrisk.config.load import load_study
 from tailrisk.config.plan import Plan
@@ -32,46 +35,112 @@ BYTES_PER_ANSWER = 10
 MOST_STEPS = 10_000
 
 
+SECONDS_A_JOB = 10.0
+"""Of a job of a cluster before its work: Snakemake starts twice (4 to 6 s), and the libraries of training are loaded
+(5 s); measured on a SLURM of 2 cores. A slow file system takes longer."""
+SNAKEMAKE = 500 * 10**6
+"""Bytes of the two processes of Snakemake in every job of a cluster: as much more must be asked for."""
+PROFILE = Path(__file__).parents[2] / "profiles/slurm/profile.yaml"
+
+
 @dataclass(frozen=True)
 class Cost:
-    """Of one experiment: target models, those still to be trained, hours, and bytes on disk and in memory."""
+    """Of one experiment: target models, those still to be trained, the jobs that do it, hours in all and of the longest
+    job, and bytes on disk and in memory (the GPU's, where there is one)."""
 
     models: int
     missing: int
+    jobs: int
     hours: float
+    longest: float
     disk: int
     memory: int | None
     stack: int
 
 
 def plan(config: Path, results: Path, device: str | None, seconds: float) -> Iterator[str]:
-    """Lines to print: what is to be trained, expected hours per experiment, disk and memory.
+    """Lines to print: what is to be trained, expected hours per experiment, disk and memory, and what it asks of a
+    cluster.
 
     A calibration of about `seconds` seconds in all trains a few steps of every experiment, writing nothing.
     """
     study = Plan(load_study(config))
     where = usable(device)
-    yield f"on {describe(where)['device']}, one job at a time:"
+    yield f"on {describe(where)['device']}, one training job at a time:"
     ready = {name: results / "datasets" / name for name in study.datasets}
     ready = {name: folder for name, folder in ready.items() if (folder / "card.json").exists()}
     known = [experiment for experiment in study.experiments.values() if experiment.dataset in ready]
-    total, share = 0.0, seconds / max(1, len(known))
+    share = seconds / max(1, len(known))
+    costs: dict[str, Cost] = {}
     for experiment in study.experiments.values():
         if experiment.dataset not in ready:
             yield f"  {experiment.name}: {experiment.n_models} target models; not known before the data is prepared"
             continue
         cost = estimate(experiment, study, open_prepared(ready[experiment.dataset]), results / "store", where, share)
-        total += cost.hours
+        costs[experiment.name] = cost
         memory = "not known" if cost.memory is None else _bytes(cost.memory)
         yield (
             f"  {experiment.name}: {cost.missing} of {cost.models} target models to train, {_hours(cost.hours)}, "
             f"disk {_bytes(cost.disk)}, memory about {memory} a job ({cost.stack} at once)"
         )
-    if known:
-        yield f"in all {_hours(total)} of training; jobs side by side divide it at best"
+    for name in study.study.given:
+        yield f"  {name}: a confidence table from elsewhere; nothing to train"
+    if len(costs) == len(study.experiments) or any(cost.jobs for cost in costs.values()):
+        yield from in_all(costs, where.type == "cuda")
     unready = [name for name in study.datasets if name not in ready]
     if unready:
         yield f"to know the rest, prepare first: snakemake datasets --profile local --configfile {config}"
+
+
+def in_all(costs: Mapping[str, Cost], on_gpu: bool, profile: Path = PROFILE) -> Iterator[str]:
+    """Lines on all experiments together: jobs, hours, and how the largest jobs fit into what the profile asks for."""
+    jobs, hours = sum(cost.jobs for cost in costs.values()), sum(cost.hours for cost in costs.values())
+    if not jobs:
+        yield "nothing is left to train"
+        return
+    yield f"in all {_count(jobs, 'training job')}, {_hours(hours)}{' of one GPU' if on_gpu else ''}"
+    if jobs > 1:
+        yield "  jobs side by side divide it at best; another device takes another time"
+    starting = jobs * SECONDS_A_JOB / 3600
+    yield (
+        f"  on a cluster, to start {'it' if jobs == 1 else 'them'} takes {_hours(starting)} more "
+        f"({SECONDS_A_JOB:.0f} s a job, {starting / (hours + starting):.1%} of all)"
+    )
+    asked = resources(profile)
+    name, longest = max(((name, cost.longest) for name, cost in costs.items()), key=lambda item: item[1])
+    time_asked = asked["runtime"] / 60 if "runtime" in asked else None
+    mend = "raise `runtime` of train in it, or lower chunk_size"
+    yield f"  longest job: {_hours(longest)} ({name}){_against(longest, time_asked, _hours, mend)}"
+    needs = {name: cost.memory for name, cost in costs.items() if cost.memory is not None and cost.jobs}
+    if not needs:
+        return
+    name = max(needs, key=lambda one: needs[one])
+    if on_gpu:
+        yield f"  most memory of a GPU: {_bytes(needs[name])} ({name}); `mem_mb` of the profile is the computer's"
+    else:
+        need = needs[name] + SNAKEMAKE
+        memory_asked = asked["mem_mb"] * 10**6 if "mem_mb" in asked else None
+        fit = _against(need, memory_asked, _bytes, "raise `mem_mb` of train in it")
+        yield f"  most memory: {_bytes(need)}, Snakemake included ({name}){fit}"
+
+
+def resources(profile: Path) -> dict[str, int]:
+    """Minutes (runtime) and megabytes (mem_mb) that a profile asks for a training job at its first attempt, as far as
+    they are stated as a number, by itself or times `attempt`."""
+    try:
+        read = yaml.safe_load(profile.read_text(encoding="utf-8"))
+        stated = {**(read.get("default-resources") or {}), **(read.get("set-resources") or {}).get("train", {})}
+    except (OSError, yaml.YAMLError, AttributeError, TypeError):
+        return {}
+    found = {key: re.fullmatch(r"(\d+)(?: *\* *attempt)?", str(value)) for key, value in stated.items()}
+    return {key: int(match[1]) for key, match in found.items() if match}
+
+
+def _against(need: float, limit: float | None, words: Callable[[float], str], mend: str) -> str:
+    """How a need compares with what the profile asks for, in the same unit."""
+    if limit is None:
+        return ""
+    return f"; the slurm profile asks for {words(limit)}" + (f": TOO LITTLE, {mend}" if need > limit else "")
 
 
 def estimate(
@@ -83,10 +152,11 @@ def estimate(
     recipe, running, rows = training.recipe, study.study.running, prepared.rows("audit")
     check_fit(training, tuple(prepared.inputs.shape[1:]))
     kept, numbers = Store(store, training, prepared.data_hash), range(experiment.n_models)
-    missing = sum(lacks(kept, number, queries, rows.astype(np.int32)) for number in numbers)
+    missing = [number for number in numbers if lacks(kept, number, queries, rows.astype(np.int32))]
+    chunks = Counter(number // study.study.chunk_size for number in missing)
     data = make_resident(prepared, device, is_stacked(training.model))
     need = predict_need(training, data)
-    size = min(running.stack_size or stack_size(training, device), experiment.n_models)
+    size = min(running.stack_size or stack_size(training, device), study.study.chunk_size, experiment.n_models)
     if device.type == "cuda":
         size = fitting(size, need, torch.cuda.mem_get_info(device)[0])
 
@@ -97,11 +167,20 @@ def estimate(
     views = sum(query.views if isinstance(query, Augmented) else 1 for query in queries)
     validation, test = len(prepared.rows("validation")), len(prepared.rows("test"))
     asked = len(rows) * views + test + validation * (1 + looks)
-    hours = missing / size * (n_steps * per_step + asked * per_record) / 3600
+    hours = (n_steps * per_step + asked * per_record) / 3600 / size
     answers = experiment.n_models * len(queries) * len(rows) * BYTES_PER_ANSWER
     disk = answers + (experiment.n_models * n_weights * 4 if running.keep_weights else 0)
     memory = None if need is None else need.of(size) + data.inputs.nbytes + PROCESS * (device.type == "cpu")
-    return Cost(experiment.n_models, missing, hours, disk, memory, size)
+    return Cost(
+        models=experiment.n_models,
+        missing=len(missing),
+        jobs=len(chunks),
+        hours=len(missing) * hours,
+        longest=max(chunks.values(), default=0) * hours,
+        disk=disk,
+        memory=memory,
+        stack=size,
+    )
 
 
 def _measure(
@@ -135,9 +214,13 @@ def _per_unit(work: Iterator[tuple[int, torch.Tensor]], seconds: float, device: 
     return (now - start) / (units - first) if units > first else (now - begun) / units
 
 
-def _bytes(n_bytes: int) -> str:
+def _bytes(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
 
 
 def _hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

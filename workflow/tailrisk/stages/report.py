@@ -1,4 +1,4 @@
-"""The report stage: finds the finished tables, gathers the provenance, and writes the page."""
+"""The report stage: finds the finished tables, gathers what the page says of its making, and writes the page."""
 
 import importlib.metadata
 import json
@@ -25,13 +25,14 @@ from tailrisk.report.access import AccessFiles
 from tailrisk.report.audited import Files
 from tailrisk.report.context import build_context
 from tailrisk.report.page import write_report
-from tailrisk.tables import metadata, read_json, write_json
+from tailrisk.report.text import plural
+from tailrisk.tables import metadata, read_json
 
 PACKAGES = ("tailrisk", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "snakemake")
 
 
-def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
-    """Write the page over all experiments of the study, its headline sentences, and provenance/report.json."""
+def report(results: Path, study_json: str, page: Path, headlines: Path) -> dict[str, Any]:
+    """Write the page over all experiments of the study and its headline sentences, and return how it was made."""
     study = parse(Study, json.loads(study_json), "configuration")
     found = experiments(study)
     files = {
@@ -64,13 +65,13 @@ def report(results: Path, study_json: str, page: Path, headlines: Path) -> None:
         for name in access_comparisons(study)
     }
     provenance = _provenance(results, study, datasets)
-    write_json(results / "provenance" / "report.json", provenance)
     stability = {name: results / "compare" / "stability" / f"{name}.parquet" for name in stability_comparisons(study)}
     groups = None
     if group_comparison(study):
         groups = (results / "compare" / "groups" / "meta.parquet", results / "figures" / "compare" / "groups")
     context = build_context(study, files, datasets, shown, compared, access, stability, groups, provenance)
     write_report(context, page, headlines)
+    return provenance
 
 
 def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[str, str | list[str] | dict[str, Any]]:
@@ -80,12 +81,12 @@ def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[
     for name in study.given:
         stamp = metadata(results / "confidences" / name / f"{GIVEN_QUERY}.parquet", "confidences")
         checksums |= {f"{name}: {file}": value for file, value in stamp["checksums"].items()}
-    jobs = []
+    trained = []
     for name, experiment in experiments(study).items():
         for chunk in chunks(experiment.n_models, study.chunk_size):
             path = results / "provenance" / "train" / name / f"{chunk}.json"
             if path.exists():
-                jobs.append(read_json(path)["outcome"])
+                trained += read_json(path).get("target_models", [])  # which earlier versions did not say
     return {
         "Report written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Report written on": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -93,20 +94,24 @@ def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[
         "Code": _git_state(),
         "Seed": str(study.seed),
         "SHA-256 checksums": checksums,
-        "Training": _training(jobs),
+        "Training": _training(trained),
         "Configuration": json.dumps(study.model_dump(mode="json", exclude={"running"}), indent=1),
     }
 
 
-def _training(jobs: list[dict[str, Any]]) -> list[str]:
+def _training(trained: list[dict[str, Any]]) -> list[str]:
     """One line per kind of hardware and library that target models were trained on."""
-    if not jobs:
+    if not trained:
         return ["the confidence tables came without a record of their training"]
-    kinds: dict[str, float] = {}
-    for job in jobs:
-        line = "; ".join(f"{key}: {value}" for key, value in sorted(job["machine"].items()))
-        kinds[line] = kinds.get(line, 0.0) + job["seconds"]
-    return [f"{line} ({seconds:,.0f} s of training jobs)" for line, seconds in sorted(kinds.items())]
+    kinds: dict[str, tuple[int, float]] = {}
+    for part in trained:
+        line = "; ".join(f"{key}: {value}" for key, value in sorted(part["machine"].items()))
+        models, seconds = kinds.get(line, (0, 0.0))
+        kinds[line] = models + len(part["models"]), seconds + part["seconds"]
+    return [
+        f"{line} ({plural(models, 'target model')}, {seconds:,.0f} s)"
+        for line, (models, seconds) in sorted(kinds.items())
+    ]
 
 
 def _git_state() -> str:

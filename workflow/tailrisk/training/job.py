@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +24,7 @@ from tailrisk.models.shapes import check_shape
 from tailrisk.tables import ConfidenceWriter
 from tailrisk.training import augment
 from tailrisk.training.device import describe, usable
+from tailrisk.training.failure import NOT_FINISHED, own_code, reasons, target_models
 from tailrisk.training.halves import record_members, training_rows
 from tailrisk.training.progress import Progress, say
 from tailrisk.training.store import Store, lacks
@@ -84,12 +87,12 @@ def run_chunk(
     if missing:
         if len(missing) < len(models):
             say(f"{label}: {len(models) - len(missing)} of {len(models)} target models are in the store", progress)
-        with Termination() as termination:
+        with Termination() as termination, _told(label, training, kept, missing):
             trainer = Trainer(training, asked, prepared, where, running or Running(), kept, machine, termination)
-            missing = trainer.ask_again(missing)
-            trained = len(missing)
+            to_train = trainer.ask_again(missing)
+            trained = len(to_train)
             display = Progress(label, trained, training.recipe.epochs, progress)
-            trainer.train({number: pools[models.index(number)] for number in missing}, display)
+            trainer.train({number: pools[models.index(number)] for number in to_train}, display)
             asked_again, machine = trainer.asked_again, machine | trainer.way
 
     failed = _gather(output, training, asked, models, prepared, members, kept)
@@ -97,7 +100,7 @@ def run_chunk(
         served=len(models) - trained - asked_again,
         trained=trained,
         asked=asked_again,
-        failed=failed,
+        failed=len(failed),
         seconds=time.monotonic() - start,
         cpu_seconds=time.process_time() - cpu_start,
         machine=machine,
@@ -107,6 +110,8 @@ def run_chunk(
         f"{label}: {outcome.served} served from the store, {again}{outcome.trained} trained, {outcome.failed} failed",
         flush=True,
     )
+    if failed:
+        say(f"{label}: {reasons(failed)}")
     return outcome
 
 
@@ -119,6 +124,21 @@ def check_fit(training: Training, shape: tuple[int, ...]) -> None:
             f"architecture {training.model.architecture} takes flattened records, which cannot be augmented: set "
             "recipe.augmentation to none, or take a network for images or signals"
         )
+
+
+@contextmanager
+def _told(label: str, training: Training, store: Store, models: list[int]) -> Iterator[None]:
+    """Errors within the block say which of `models` are not finished."""
+    try:
+        yield
+    except Exception as error:
+        left = target_models([number for number in models if store.finished(number) is None] or models)
+        unfinished = f"{label}: {left} {NOT_FINISHED}"
+        said = str(error) if isinstance(error, UserError) else own_code(training.model, error)
+        if said is None:
+            error.add_note(unfinished)
+            raise
+        raise UserError(f"{unfinished}: {said}") from error
 
 
 def parse_json(kind: Any, text: str, name: str) -> Any:
@@ -138,7 +158,8 @@ def _gather(
     prepared: Prepared,
     members: NDArray[np.bool_],
     store: Store,
-) -> int:
+) -> dict[int, str]:
+    """Write the table of a chunk whose models are all in the store. Returns why models failed."""
     rows = prepared.rows("audit").astype(np.int32)
     notes = {}
     for number in models:
@@ -146,21 +167,21 @@ def _gather(
         if note is None:
             raise UserError(f"the stored answers of target model {number} vanished while they were gathered: run again")
         notes[number] = note
-    failed = {str(number): note.reason for number, note in notes.items() if note.reason is not None}
+    failed = {number: note.reason for number, note in notes.items() if note.reason is not None}
     metadata = {
         "recipe": training.model_dump(mode="json"),
         "data_hash": prepared.data_hash,
         "task": prepared.task,
         "capacity": next(iter(notes.values())).capacity,
-        "failed": failed,
+        "failed": {str(number): reason for number, reason in failed.items()},
         "retried": [number for number, note in notes.items() if note.retried],
         "performance": [[number, *row] for number, note in notes.items() for row in note.performance],
     }
     with ConfidenceWriter(output, "chunk", metadata, losses=prepared.task == "multilabel") as writer:
         for slot, number in enumerate(models):
-            for name, query in sorted(asked.items() if str(number) not in failed else []):
+            for name, query in sorted(asked.items() if number not in failed else []):
                 said = store.answers(number, query, rows)
                 if said is None:
                     raise UserError(f"the stored answers of target model {number} vanished: run again")
                 writer.add(number, rows, members[slot], said.confidence, name, said.loss)
-    return len(failed)
+    return failed

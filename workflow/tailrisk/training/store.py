@@ -5,7 +5,6 @@ written last: a model without it is not finished. `weights.pt` is there where we
 while a training is under way.
 """
 
-import hashlib
 import logging
 import pickle
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from tailrisk.config.base import canonical
 from tailrisk.tables import replacing, write_json
+from tailrisk.training import places
 from tailrisk.training.engine import Saved
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Store:
 
     def __init__(self, root: Path, recipe: BaseModel, data_hash: str, several_labels: bool = False) -> None:
         self._schema = _schema(several_labels)
-        self._folder = root / hashlib.sha256(f"{canonical(recipe)}\0{data_hash}".encode()).hexdigest()[:32]
+        self._folder = places.folder(root, canonical(recipe), data_hash)
 
     def put(
         self,
@@ -170,11 +170,10 @@ class Store:
         return self._folder / str(model) / name
 
     def _note(self, model: int) -> Path:
-        return self._path(model, "performance.json")
+        return self._path(model, places.NOTE)
 
     def _answers(self, model: int, query: BaseModel) -> Path:
-        name = hashlib.sha256(canonical(query).encode()).hexdigest()[:16]
-        return self._path(model, f"{name}.parquet")
+        return self._path(model, places.answers(query))
 
 
 def lacks(store: Store, model: int, queries: Sequence[BaseModel], rows: NDArray[np.int32]) -> bool:
@@ -187,7 +186,13 @@ def lacks(store: Store, model: int, queries: Sequence[BaseModel], rows: NDArray[
 
 def _save(path: Path, content: Any) -> None:
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(content, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # a full disk, which torch does not speak of
+                raise error.__context__ from None
+            raise
 
 
 def _load(path: Path) -> Any:
