@@ -1,6 +1,5 @@
 """A reviewer's check of an artefact: everything after the confidence tables built again, and compared."""
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from tailrisk.errors import UserError
 from tailrisk.stages.artefact import MODELS, STUDY, checked
 from tailrisk.stages.differences import difference
+from tailrisk.stages.drift import installed
 from tailrisk.stages.packed import ANALYSIS, is_made
 from tailrisk.tables import read_json
 
@@ -79,6 +79,6 @@ def _other_versions(folder: Path) -> Iterator[str]:
     path = folder / "results" / "provenance" / "report.json"
     there = read_json(path)["outcome"]["Package versions"] if path.is_file() else {}
     for name, version in there.items():
-        here = importlib.metadata.version(name)
-        if here != version:
+        here = installed(name)
+        if here and here != version:
             yield f"{name} is {here} here, and was {version} where the packed results were made"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tailrisk import __version__
 from tailrisk.config.load import parse
 from tailrisk.config.plan import GIVEN_QUERY
 from tailrisk.config.study import (
@@ -28,7 +29,7 @@ from tailrisk.report.page import write_report
 from tailrisk.report.text import plural
 from tailrisk.tables import metadata, read_json
 
-PACKAGES = ("tailrisk", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "snakemake")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "snakemake")
 
 
 def report(results: Path, study_json: str, page: Path, headlines: Path) -> dict[str, Any]:
@@ -90,13 +91,21 @@ def _provenance(results: Path, study: Study, datasets: dict[str, Path]) -> dict[
     return {
         "Report written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Report written on": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "Package versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "Package versions": {"tailrisk": __version__} | {name: _version(name) for name in PACKAGES},
         "Code": _git_state(),
         "Seed": str(study.seed),
         "SHA-256 checksums": checksums,
         "Training": _training(trained),
         "Configuration": json.dumps(study.model_dump(mode="json", exclude={"running"}), indent=1),
     }
+
+
+def _version(package: str) -> str:
+    """The version of an installed package; an environment of the analysis alone has neither torch nor Snakemake."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not in this environment"
 
 
 def _training(trained: list[dict[str, Any]]) -> list[str]:
