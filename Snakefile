@@ -52,7 +52,11 @@ shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 # On one machine as many training jobs run at once as there are GPUs; each then takes a GPU of its own. (On a cluster
 # the number of jobs is given instead of cores, and the scheduler deals out its GPUs.)
-if workflow.resource_settings.cores and gpus():
+if (
+    workflow.resource_settings.cores
+    and gpus()
+    and "gpu" not in workflow.global_resources
+):
     workflow.register_resource("gpu", len(gpus()))
 
 

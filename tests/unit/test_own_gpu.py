@@ -72,3 +72,14 @@ def test_the_choice_is_given_back(monkeypatch, tmp_path) -> None:
         with own_gpu(tmp_path):
             assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_locks_can_be_read_by_all(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    before = os.umask(0o077)
+    try:
+        with own_gpu(tmp_path):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "tailrisk-gpu-0.lock").stat().st_mode & 0o777 == 0o644

@@ -68,12 +68,12 @@ class SubgroupResult(NamedTuple):
 
 
 def tie_breakers(record: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
-    """A random number per record [N], by the seed and the rank of its id among all ids, not by its place in the table.
+    """A random number per record [N], by the seed and the rank of its id among all N, not by its place in the table.
 
     Other ids of the same order, as an artefact without identifiers has them, get the same numbers.
     """
     ids, rank = np.unique(record, return_inverse=True)
-    drawn = np.random.Philox(key=[seed, zlib.crc32(b"tail")]).random_raw(ids.size)
+    drawn = np.random.Philox(key=[seed, zlib.crc32(f"tail {ids.size}".encode())]).random_raw(ids.size)
     return np.asarray(drawn, dtype=np.uint64)[rank]
 
 

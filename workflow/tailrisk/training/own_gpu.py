@@ -37,8 +37,7 @@ def _take(names: list[str], locks: Path, held: contextlib.ExitStack) -> str:
     told = False
     while True:
         for name in names:
-            # Opened for reading: a lock needs no more, and the file may be another user's.
-            stream = os.open(locks / f"tailrisk-gpu-{name.replace('/', '-')}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
+            stream = _opened(locks / f"tailrisk-gpu-{name.replace('/', '-')}.lock")
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -50,3 +49,15 @@ def _take(names: list[str], locks: Path, held: contextlib.ExitStack) -> str:
             say(f"waiting: other jobs have all {len(names)} GPUs of this machine")
             told = True
         time.sleep(POLL_SECONDS)
+
+
+def _opened(lock: Path) -> int:
+    """A file to lock, which may be another user's: it is opened for reading, made only where it is not there, and
+    readable for all."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(lock, os.O_RDONLY)
+        with contextlib.suppress(FileExistsError):
+            stream = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+            os.fchmod(stream, 0o644)
+            return stream
