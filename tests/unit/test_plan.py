@@ -74,8 +74,53 @@ def test_jobs_are_those_whose_models_are_missing(study: Path, tmp_path: Path) ->
     run = (folder, experiment.recipe, experiment.asked)
     run_chunk(*run, range(4), tmp_path / "store", tmp_path / "0-3.parquet", progress=None)
     cost = estimate(experiment, found, open_prepared(folder), tmp_path / "store", torch.device("cpu"), seconds=1)
-    assert (cost.missing, cost.jobs, cost.stack) == (4, 2, 3)
+    assert (cost.missing, cost.to_ask, cost.jobs, cost.stack) == (4, 0, 2, 2)
     assert cost.longest == pytest.approx(cost.hours / 2)
+
+
+def test_a_stack_that_is_not_full_takes_the_time_of_a_stack(study: Path, tmp_path: Path) -> None:
+    """Of two chunks of 4 one lacks two models and the other one: a stack each."""
+    found = Plan(load_study(study).model_copy(update={"chunk_size": 4}))
+    experiment, folder = found.experiment("mine.bc.net"), tmp_path / "results/datasets/bc"
+    run, store = (folder, experiment.recipe, experiment.asked), tmp_path / "store"
+    run_chunk(*run, range(2), store, tmp_path / "0-1.parquet", progress=None)
+    run_chunk(*run, range(4, 7), store, tmp_path / "4-6.parquet", progress=None)
+    cost = estimate(experiment, found, open_prepared(folder), store, torch.device("cpu"), seconds=1)
+    assert (cost.missing, cost.jobs, cost.stack) == (3, 2, 2)
+    assert cost.longest == pytest.approx(cost.hours / 2)
+
+
+def test_models_whose_weights_were_kept_are_asked_not_trained(study: Path, tmp_path: Path) -> None:
+    """A new query: two models of four kept their weights."""
+    given = load_study(study).model_copy(update={"n_models": 4})
+    found, folder, store = Plan(given), tmp_path / "results/datasets/bc", tmp_path / "results/store"
+    experiment = found.experiment("mine.bc.net")
+    clean = Plan(given.model_copy(update={"queries": {"clean": given.queries["clean"]}})).experiment("mine.bc.net")
+    run = (folder, experiment.recipe, clean.asked)
+    for models, keeping in ((range(2), True), (range(2, 4), False)):
+        run_chunk(*run, models, store, tmp_path / "t.parquet", running=Running(keep_weights=keeping), progress=None)
+    device = torch.device("cpu")
+    cost = estimate(experiment, found, open_prepared(folder), store, device, seconds=1)
+    assert (cost.missing, cost.to_ask, cost.jobs) == (2, 2, 1)
+    study.write_text(yaml.safe_dump(STUDY | {"n_models": 4}))
+    said = list(plan(study, tmp_path / "results", "cpu", seconds=1))[1]
+    assert "mine.bc.net: 2 of 4 target models to train and 2 to ask further queries, " in said
+    outcome = run_chunk(folder, experiment.recipe, experiment.asked, range(4), store, tmp_path / "t", progress=None)
+    assert (outcome.trained, outcome.asked) == (2, 2)
+
+
+def test_asking_takes_less_than_training(study: Path, tmp_path: Path) -> None:
+    given = load_study(study).model_copy(update={"n_models": 2})
+    found, folder, store = Plan(given), tmp_path / "results/datasets/bc", tmp_path / "store"
+    experiment = found.experiment("mine.bc.net")
+    clean = Plan(given.model_copy(update={"queries": {"clean": given.queries["clean"]}})).experiment("mine.bc.net")
+    arguments = (open_prepared(folder), store, torch.device("cpu"))
+    new = estimate(experiment, found, *arguments, seconds=1)
+    keeping = Running(keep_weights=True)
+    run_chunk(folder, experiment.recipe, clean.asked, range(2), store, tmp_path / "t", running=keeping, progress=None)
+    cost = estimate(experiment, found, *arguments, seconds=1)
+    assert (cost.missing, cost.to_ask, cost.jobs) == (0, 2, 1)
+    assert 0 < cost.hours < new.hours / 4
 
 
 def test_what_it_asks_of_a_cluster(tmp_path: Path) -> None:
@@ -86,7 +131,7 @@ def test_what_it_asks_of_a_cluster(tmp_path: Path) -> None:
     )
     assert resources(profile) == {"mem_mb": 8500, "runtime": 60}
     assert resources(tmp_path / "absent.yaml") == {}
-    small = Cost(models=200, missing=200, jobs=8, hours=4.0, longest=0.5, disk=0, memory=2**30, stack=25)
+    small = Cost(models=200, missing=200, to_ask=0, jobs=8, hours=4.0, longest=0.5, disk=0, memory=2**30, stack=25)
     large = replace(small, hours=16.0, longest=2.0, memory=9 * 2**30)
     told = list(in_all({"a.d.m": small, "b.d.m": large}, on_gpu=False, profile=profile))
     assert told == [
@@ -103,6 +148,29 @@ def test_what_it_asks_of_a_cluster(tmp_path: Path) -> None:
     assert told[3] == "  longest job: 30.0 min (a.d.m); the slurm profile asks for 1.0 h"
     assert "most memory of a GPU: 1.0 GiB" in told[4]
     assert list(in_all({"a.d.m": replace(small, missing=0, jobs=0)}, on_gpu=False)) == ["nothing is left to train"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "read"),
+    [("60", 60), ("240 * attempt", 240), ("min(240 * attempt, 1440)", 240), ("min(240 * attempt, 120)", 120)],
+)
+def test_what_a_profile_asks_for_at_the_first_attempt(tmp_path: Path, stated: str, read: int) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(f"set-resources:\n  train:\n    runtime: {stated}\n")
+    assert resources(profile) == {"runtime": read}
+
+
+@pytest.mark.parametrize("stated", ["1d", "min(240 * attempt", "attempt * 60"])
+def test_what_cannot_be_compared_is_said(tmp_path: Path, stated: str) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(f"set-resources:\n  train:\n    runtime: {stated}\n    mem_mb: 8500\n")
+    cost = Cost(models=8, missing=8, to_ask=0, jobs=1, hours=90.0, longest=90.0, disk=0, memory=2**30, stack=8)
+    told = list(in_all({"a.d.m": cost}, on_gpu=False, profile=profile))
+    assert told[2] == (
+        "  longest job: 90.0 h (a.d.m); not compared with the slurm profile, which states no `runtime` of train as a "
+        "plain number"
+    )
+    assert told[3].endswith("; the slurm profile asks for 7.9 GiB")
 
 
 def test_the_profile_of_the_repository_says_what_training_jobs_ask_for() -> None:

@@ -85,12 +85,17 @@ class Folder:
         os.utime(path, (time.time() - age, time.time() - age))
         return path
 
-    def run_of_snakemake(self, age: float, locked: bool, text: str = "") -> Path:
-        """The traces of a run of Snakemake that began so many seconds ago."""
+    def log_of_snakemake(self, age: float, text: str) -> Path:
+        """The log of a Snakemake that was started so many seconds ago."""
         begun = time.strftime("%Y-%m-%dT%H%M%S.123456", time.localtime(time.time() - age))
         path = self.folder / f".snakemake/log/{begun}.snakemake.log"
-        path.parent.mkdir(parents=True)
-        path.write_text(f"Provided remote nodes: 100\n{text}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"Building DAG of jobs...\n{text}")
+        return path
+
+    def run_of_snakemake(self, age: float, locked: bool, text: str = "") -> Path:
+        """The traces of a run of Snakemake that began so many seconds ago."""
+        path = self.log_of_snakemake(age, f"Provided remote nodes: 100\n{text}")
         if locked:
             (self.folder / ".snakemake/locks").mkdir()
             (self.folder / ".snakemake/locks/0.input.lock").touch()
@@ -192,6 +197,51 @@ def test_a_job_that_was_tried_again_with_success_did_not_fail(study: Folder) -> 
     assert failed([job], told_by_snakemake(log), 0.0, study.results) == []
     output.unlink()
     assert len(failed([job], told_by_snakemake(log), 0.0, study.results)) == 1
+
+
+def error_block(attempt: int, last: bool = False) -> str:
+    """What Snakemake's own log says of an attempt of job 3 that took too long."""
+    again = "" if last else "Trying to restart job 3.\nSelect jobs to execute...\n"
+    return f"""\
+[Mon Nov 23 16:1{attempt}:00 2026]
+Error in rule train:
+    message: SLURM-job '{attempt}' failed, SLURM status is: 'TIMEOUT'.
+    jobid: 3
+    input: results/datasets/bc/card.json
+    output: results/targets/mine.bc.lr/4-7.parquet
+    log: results/logs/train/mine.bc.lr/4-7.log, /x/.snakemake/slurm_logs/{attempt}.log (check log file(s) for details)
+    external_jobid: {attempt}
+{again}"""
+
+
+def test_a_job_that_is_tried_again_is_under_way(study: Folder) -> None:
+    log = study.run_of_snakemake(age=600, locked=True, text=error_block(1) + error_block(2))
+    study.log("train/mine.bc.lr/4-7.log", "mine.bc.lr 4-7: 0 of 4 models\n", age=5)
+    told = study.status()
+    assert "1 job under way:\n  train mine.bc.lr 4-7: last heard of 5 s ago: mine.bc.lr 4-7: 0 of 4 models" in told
+    assert "failed" not in told
+    with log.open("a") as text:
+        text.write(error_block(3, last=True))
+    told = study.status()
+    assert "1 job failed:\n  train mine.bc.lr 4-7: its time was up (SLURM: TIMEOUT)\n" in told
+    assert "under way" not in told
+    lines = list(failures(study.plan, study.results, log, time.time() - 600, "snakemake"))
+    assert lines[:2] == ["\n1 job failed:", "  train mine.bc.lr 4-7: its time was up (SLURM: TIMEOUT)"]
+
+
+@pytest.mark.parametrize(
+    "said", ["LockException:\nError: Directory cannot be locked.\n", "Unlocking working directory.\n"]
+)
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_snakemake_that_ran_nothing_is_not_the_last_run(study: Folder, said: str, locked: bool) -> None:
+    log = study.run_of_snakemake(age=600, locked=locked)
+    study.log("train/mine.bc.lr/4-7.log", "mine.bc.lr 4-7: 0 of 4 models\n", age=120)
+    study.log_of_snakemake(10, said)
+    told = study.status()
+    assert "snakemake --profile slurm" in told
+    assert "--profile local" not in told
+    assert ("1 job under way:\n  train mine.bc.lr 4-7: " in told) == locked
+    assert (f"tail -f {log}" in told) == locked
 
 
 KILLED = "environment: line 1:   524 Killed                  python -m tailrisk.cli"

@@ -115,6 +115,35 @@ def test_a_run_that_fails_ends_with_what_failed_and_how_to_go_on(repository: Pat
     assert f"snakemake --profile local --directory {tmp_path} --configfile {tmp_path / 'study.yaml'}" in told
 
 
+def test_a_retry_is_under_way_and_a_refused_start_is_no_run(repository: Path, tmp_path: Path) -> None:
+    """A job is killed in mid-training and tried again; then a second Snakemake is refused."""
+    workflow = Workflow(tmp_path, repository, STUDY)
+    (tmp_path / "own.py").write_text(MODEL)
+    workflow.study["datasets"].pop("own")
+    workflow.study["models"] = {"slow": custom(0.05)}
+    recipe = {"epochs": 1000, "batch_size": 32, "learning_rate": 0.01}
+    workflow.study |= {"n_models": 4, "experiments": {"e": {"datasets": "bc", "models": "slow", "recipe": recipe}}}
+    command = workflow.command("--retries", "1", "--", "results/performance/e.bc.slow.parquet")
+    with (tmp_path / "head.txt").open("w") as stream:
+        run = subprocess.Popen(command, env=workflow.environment, stdout=stream, stderr=stream, start_new_session=True)
+    try:
+        first = awaited(lambda: processes(tmp_path) if "epoch" in log(tmp_path) else [])
+        os.kill(first[0], signal.SIGKILL)
+        second = awaited(lambda: [one for one in processes(tmp_path) if one not in first])
+        refused = subprocess.run(command, env=workflow.environment, text=True, capture_output=True, check=False)
+        assert "cannot be locked" in refused.stderr
+        told = tell(workflow)
+        assert "1 job under way:\n  train e.bc.slow 0-3: last heard of " in told
+        assert "failed" not in told
+        os.kill(second[0], signal.SIGKILL)
+        assert run.wait(60) == 1
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    assert "1 job failed:\n  train e.bc.slow 0-3: killed without a word\n" in (tmp_path / "head.txt").read_text()
+    assert "1 job failed:\n  train e.bc.slow 0-3: killed without a word\n" in tell(workflow)
+
+
 def log(folder: Path) -> str:
     path = folder / "results/logs/train/e.bc.slow/0-3.log"
     return path.read_text() if path.exists() else ""

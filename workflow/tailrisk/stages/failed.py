@@ -26,9 +26,12 @@ LIKELY = (
 MORE = "On a cluster, `mem_mb` and `runtime` of a stage stand in workflow/profiles/slurm/profile.yaml."
 
 ERROR_BLOCK = re.compile(
-    r"^Error in rule \w+:\n(?:    message: (.*?)\n)?    jobid: .*?^    log: (.*?)[, ]", re.M | re.S
+    r"^Error in rule \w+:\n(?:    message: (?P<message>.*?)\n)?    jobid: (?P<number>\d+)\n"
+    r".*?^    log: (?P<log>.*?)[, ]",
+    re.M | re.S,
 )
-"""Of Snakemake's own log: what was said of a job that failed, which may be several lines, and the job's log."""
+"""Of Snakemake's own log: what was said of a job that failed, which may be several lines, its number and its log."""
+TRIED_AGAIN = re.compile(r"^Trying to restart job (?P<number>\d+)\.", re.M)
 REFUSED = re.compile(r"sbatch failed.*?error message was '(?:sbatch: error: )?(.*?)['\n]")
 SLURM_STATUS = re.compile(r"SLURM status is: '(\w+)")
 IN_WORDS = {
@@ -95,12 +98,21 @@ def _as_told(words: list[str]) -> str | None:
 
 
 def told_by_snakemake(log: Path) -> dict[str, str]:
-    """From Snakemake's own log: log of a job that failed → the message with it, empty for none, of its last attempt."""
+    """From Snakemake's own log: log of a job whose last attempt failed → the message with it, empty for none.
+
+    A job that is being tried again has not failed.
+    """
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
-    return {block[2]: block[1] if block[1] not in {None, "None"} else "" for block in ERROR_BLOCK.finditer(text)}
+    again = {line["number"]: line.start() for line in TRIED_AGAIN.finditer(text)}
+    last = {block["log"]: block for block in ERROR_BLOCK.finditer(text)}
+    return {
+        log: block["message"] if block["message"] not in {None, "None"} else ""
+        for log, block in last.items()
+        if again.get(block["number"], -1) < block.start()
+    }
 
 
 def failed(

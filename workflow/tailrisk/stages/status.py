@@ -1,5 +1,6 @@
 """How far a study is: models, tables, failures, what is under way, how long it will take, and how to go on."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,10 @@ WORDS = 3
 """Last lines of a failed job's log that are shown."""
 WINDOW = 3 * 3600.0
 """Seconds back in which finished models tell how fast training goes."""
+PROVIDED = re.compile(r"^Provided (cores|remote nodes):", re.MULTILINE)
+"""Said once, before its first job, by a Snakemake that runs jobs."""
+HEAD = 65536
+"""Bytes of a log's beginning in which that is looked for."""
 STAGES = {"gather": "gathered", "given": "read", "audit": "audited", "audit_figures": "drawn"}
 
 
@@ -60,15 +65,30 @@ def status(config: Path, results: Path) -> Iterator[str]:
 
 
 def last_run(folder: Path) -> Run:
-    """What Snakemake's `folder` (.snakemake) tells of its last run."""
-    logs = sorted((folder / "log").glob("*.snakemake.log"))
+    """What Snakemake's `folder` (.snakemake) tells of its last run.
+
+    A Snakemake that was refused, as another held the folder, or that only unlocked it wrote a log, but was no run.
+    """
+    logs = sorted((folder / "log").glob("*.snakemake.log"), reverse=True)
     locked = any((folder / "locks").glob("*.lock"))
-    if not logs:
-        return Run(None, locked, 0.0, False)
-    with logs[-1].open(encoding="utf-8", errors="replace") as file:
-        head = file.read(4096)
-    stamp = logs[-1].name.removesuffix(".snakemake.log").partition(".")[0]
-    return Run(logs[-1], locked, time.mktime(time.strptime(stamp, "%Y-%m-%dT%H%M%S")), "remote nodes" in head)
+    for log in logs:
+        provided = _provided(log)
+        if provided:
+            return Run(log, locked, _begun(log), provided == "remote nodes")
+    return Run(logs[0], locked, _begun(logs[0]), False) if logs else Run(None, locked, 0.0, False)
+
+
+def _provided(log: Path) -> str | None:
+    """What the Snakemake of a log runs jobs on: "cores" or "remote nodes"; None where it ran none."""
+    with log.open(encoding="utf-8", errors="replace") as file:
+        provided = PROVIDED.search(file.read(HEAD))
+    return provided[1] if provided else None
+
+
+def _begun(log: Path) -> float:
+    """When the Snakemake of a log began, in seconds of the epoch, from the log's name."""
+    stamp = log.name.removesuffix(".snakemake.log").partition(".")[0]
+    return time.mktime(time.strptime(stamp, "%Y-%m-%dT%H%M%S"))
 
 
 def _experiments(
@@ -162,7 +182,7 @@ def _how_to_go_on(run: Run, is_done: bool, config: Path, results: Path) -> Itera
     if run.locked:
         quiet = time.time() - run.log.stat().st_mtime if run.log else 0.0
         yield f"\na run holds this folder; its Snakemake last said something {_duration(quiet)} ago. To watch it:"
-        yield f"  tail -f {run.log}"
+        yield f"  tail -f {run.log or '.snakemake/log/*'}"
         yield "if that Snakemake is dead (its machine went down, it was killed), end its jobs, then go on with:"
         yield f"  {join([*command, '--unlock'])}"
         yield f"  {join(command)}"
