@@ -17,13 +17,13 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PACKAGE", folder)
 
     def take(*names: str) -> str:
-        for cached in (module.fingerprint, module._tree, module._tree_hash):
+        for cached in (module.fingerprint, module._module):
             cached.cache_clear()
         return module.fingerprint(*names)
 
     yield folder, take
     take("tailrisk.membership")
-    for cached in (module.fingerprint, module._tree, module._tree_hash):
+    for cached in (module.fingerprint, module._module):
         cached.cache_clear()
 
 

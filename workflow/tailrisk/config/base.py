@@ -20,7 +20,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 class Strict(BaseModel):
     """A configuration section: typed, immutable, closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Built when first used: every job of the cluster starts Snakemake, and a study needs few of all the models.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -5,10 +5,13 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 SETTINGS = ("tailrisk", "tailrisk.config")
 """Not followed: the version is stamped on tables, and validated settings reach a job as parameters of their own."""
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Fields of a statement that hold further statements."""
 
 
 @cache
@@ -24,27 +27,38 @@ def fingerprint(*modules: str, within: str = "tailrisk") -> str:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting.extend(name for name in _imports(module) if name.startswith(f"{within}."))
+            waiting.extend(name for name in _module(module)[1] if name.startswith(f"{within}."))
     return hashlib.sha256("\n".join(f"{name} {_tree_hash(name)}" for name in sorted(found)).encode()).hexdigest()[:16]
 
 
-def _file(module: str) -> Path | None:
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)
+@cache
+def _files(package: Path) -> dict[str, Path]:
+    """The package's modules by name. One look at its folders: one for every import takes long on a network's disk."""
+    found = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    file = _file(module)
+def _module(module: str) -> tuple[str, list[str]]:
+    """Hash of a module's tree and the package modules that it imports; the tree itself is large and let go."""
+    file = _files(PACKAGE).get(module)
     if file is None:
         raise ValueError(f"no module {module} in the package")
-    return ast.parse(file.read_text(encoding="utf-8"))
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return _hash(tree), list(_imports(tree))
 
 
-def _imports(module: str) -> Iterator[str]:
-    """Package modules that `module` imports, wherever in it the import stands."""
-    for node in ast.walk(_tree(module)):
+def _tree_hash(module: str) -> str:
+    return _module(module)[0]
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """Package modules that a module imports, wherever in it the import stands."""
+    known = _files(PACKAGE)
+    for node in _statements(tree.body):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -52,13 +66,16 @@ def _imports(module: str) -> Iterator[str]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             inside = name.startswith("tailrisk.") and not name.startswith("tailrisk.config")
-            if inside and name not in SETTINGS and _file(name):
+            if inside and name not in SETTINGS and name in known:
                 yield name
 
 
-@cache
-def _tree_hash(module: str) -> str:
-    return _hash(_tree(module))
+def _statements(body: list[Any]) -> Iterator[ast.AST]:
+    """The statements of a block and of all blocks inside it. Expressions, most of a tree, hold no import."""
+    for node in body:
+        yield node
+        for block in BLOCKS:
+            yield from _statements(getattr(node, block, []))
 
 
 def folder_hash(folder: Path, module: str) -> str:
@@ -97,28 +114,24 @@ def _place(folder: Path, module: str) -> tuple[Path, bool]:
 
 
 def _hash(tree: ast.Module) -> str:
-    digest = hashlib.sha256()
-    for token in _tokens(tree):
-        digest.update(token.encode())
-        digest.update(b"\0")
-    return digest.hexdigest()
+    tokens: list[str] = []
+    _tokens(tree, tokens)
+    return hashlib.sha256("".join(f"{token}\0" for token in tokens).encode()).hexdigest()
 
 
-def _tokens(node: ast.AST) -> Iterator[str]:
-    """Node types and values in order. Empty fields are left out, as newer Pythons add such fields to old nodes."""
-    yield type(node).__name__
-    for name, value in ast.iter_fields(node):
-        items = value if isinstance(value, list) else [value]
-        if name == "body" and isinstance(value, list):
-            items = [item for item in value if not _is_docstring(item)]
-        for item in items:
+def _tokens(node: ast.AST, found: list[str]) -> None:
+    """Append node types and values in order, without empty fields, as newer Pythons add such fields to old nodes."""
+    found.append(type(node).__name__)
+    for name in node._fields:
+        value = getattr(node, name, None)
+        for item in value if isinstance(value, list) else (value,):
             if isinstance(item, ast.AST):
-                if not isinstance(item, ast.expr_context):
-                    yield f".{name}"
-                    yield from _tokens(item)
+                if not isinstance(item, ast.expr_context) and not (name == "body" and _is_docstring(item)):
+                    found.append(f".{name}")
+                    _tokens(item, found)
             elif item is not None and name not in {"type_comment", "kind"}:
-                yield f".{name}={item!r}"
-    yield "end"
+                found.append(f".{name}={item!r}")
+    found.append("end")
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -1,9 +1,9 @@
 """The whole configuration, and the experiments, chunks and job parameters that follow from it."""
 
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -13,11 +13,9 @@ from tailrisk.config.fingerprint import folder_hash
 from tailrisk.config.fit import misfit
 from tailrisk.config.queries import AnyQuery, Augmented, Clean, Redacted
 from tailrisk.config.recipe import Recipe, Training
+from tailrisk.config.sections import Audit, Comparisons, Report, Running, Subgroups
 from tailrisk.config.sources import AnySource
 from tailrisk.errors import UserError
-
-Threshold = Annotated[float, Field(gt=0.5, lt=1)]
-
 
 Names = Annotated[list[str], Field(min_length=1)] | str
 MOST_MODELS = 32766  # model numbers are 16-bit in the tables
@@ -78,97 +76,6 @@ def _kind(entry: Any) -> str:
 
 AnyEntry = Annotated[Annotated[Entry, Tag("trained")] | Annotated[Given, Tag("given")], Discriminator(_kind)]
 ENTRY_TAGS = {"trained", "given"}
-
-
-class Audit(Strict):
-    """How confidences become risks."""
-
-    flips: int = Field(999, ge=99, description="Common sign flips that make the null distribution.")
-    fdr: float = Field(0.05, gt=0, lt=1, description="False discovery rate under which a patient counts as vulnerable.")
-    thresholds: list[Threshold] = Field(
-        [0.8, 0.9, 0.95, 0.99], min_length=1, description="AUCs at which patients are counted, rising."
-    )
-    joint: Literal["equal", "linear"] = Field(
-        "equal",
-        description="How the joint attack weighs a patient's records: equally, or by a linear rule that is learned on "
-        "other pairs (which has no p-value and no interval).",
-    )
-
-    rmia_gamma: float = Field(
-        1.0, gt=0, description="γ of RMIA: how much likelier than a population record a member must be to count."
-    )
-
-    @model_validator(mode="after")
-    def _rising(self) -> "Audit":
-        if any(a >= b for a, b in pairwise(self.thresholds)):
-            raise ValueError("thresholds must rise")
-        return self
-
-
-class Subgroups(Strict):
-    """Who is in the tail."""
-
-    tail: float = Field(0.01, gt=0, lt=0.5, description="Share of records, by AUC, that is called the tail.")
-    permutations: int = Field(1999, ge=99, description="Permutations of whole patients for the clustered test.")
-    variables: list[str] | None = Field(
-        None,
-        description="Group variables to test; null tests all. A dataset without one of them leaves it out.",
-    )
-    within: list[str] = Field(
-        ["label"],
-        description="Variables within whose values all others are tested once more, as a group's risk may be that of "
-        "its labels; a dataset without one of them leaves it out.",
-    )
-    unknown_as_group: list[str] = Field(
-        [],
-        description="Variables whose missing values are a group, `unknown`; others leave such records out.",
-    )
-
-
-class Comparisons(Strict):
-    """Tables across experiments."""
-
-    capacity: bool = Field(
-        True, description="Compare the models of an entry on the same dataset, where there are several."
-    )
-    sweeps: dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field(
-        {},
-        description="Capacity over several entries, by the name of the sweep: entries on one dataset each, of the same "
-        "patients, such as networks with other recipes or images of another size. Their models are compared there "
-        "and no longer within each entry.",
-    )
-    access: bool = Field(
-        True, description="Compare the queries of an experiment on the same patients, where there are several."
-    )
-    stability: bool = Field(
-        True, description="Ask whether experiments on the same dataset find the same patients, where there are several."
-    )
-    groups: bool | list[Name] = Field(
-        True,
-        description="Compare the residuals of all groups with their shares, over one experiment of each dataset, the "
-        "first; or a list of the entries whose datasets take part, each once.",
-    )
-
-
-class Running(Strict):
-    """How the models are run: speed, memory and disk, never results."""
-
-    stack_size: int | None = Field(
-        None, ge=1, description="Target models trained at once; null takes what was measured for the architecture."
-    )
-    keep_weights: bool = Field(
-        False, description="Keep the weights of finished models in the store: a new query then trains nothing again."
-    )
-    checkpoint_minutes: float = Field(
-        5.0, gt=0, description="Minutes after which a training that is under way is saved, to be resumed from there."
-    )
-
-
-class Report(Strict):
-    """The page at the end."""
-
-    title: str = Field("Patient-level privacy audit", description="Title of the page.")
-    threshold: Threshold = Field(0.95, description="AUC of the headline; one of `audit.thresholds`.")
 
 
 class Study(Strict):
@@ -300,28 +207,47 @@ class Experiment:
     asked: str
 
 
+class Combination(NamedTuple):
+    """What an experiment is called, and what it puts together, by name."""
+
+    name: str
+    entry: str
+    dataset: str
+    model: str
+
+
+def combinations(study: Study) -> list[Combination]:
+    """The experiments of a study that train, in the order of the configuration."""
+    return [
+        Combination(f"{name}.{dataset}.{model}", name, dataset, model)
+        for name, entry in study.trained.items()
+        for dataset in listed(entry.datasets)
+        for model in listed(entry.models)
+    ]
+
+
 def experiments(study: Study) -> dict[str, Experiment]:
     """All experiments of a study that train, by name, in the order of the configuration."""
     found = {}
-    for entry_name, entry in study.trained.items():
+    trained, codes = study.trained, dict[tuple[str, str], str]()
+    for name, entry_name, dataset, model in combinations(study):
+        entry, spec, code = trained[entry_name], study.models[model], None
+        if isinstance(spec, Custom):
+            place = spec.path, spec.function
+            code = codes[place] = codes.get(place) or code_hash(spec)
         queries = asked(study, entry)
-        for dataset in listed(entry.datasets):
-            for model in listed(entry.models):
-                spec = study.models[model]
-                code = code_hash(spec) if isinstance(spec, Custom) else None
-                seed = study.seed if entry.seed is None else entry.seed
-                training = Training(seed=seed, model=spec, code=code, recipe=entry.recipe)
-                name = f"{entry_name}.{dataset}.{model}"
-                found[name] = Experiment(
-                    name=name,
-                    entry=entry_name,
-                    dataset=dataset,
-                    model=model,
-                    n_models=entry.n_models or study.n_models,
-                    recipe=canonical(training),
-                    queries=queries,
-                    asked=canonical({query: study.queries[query].model_dump(mode="json") for query in queries}),
-                )
+        seed = study.seed if entry.seed is None else entry.seed
+        training = Training(seed=seed, model=spec, code=code, recipe=entry.recipe)
+        found[name] = Experiment(
+            name=name,
+            entry=entry_name,
+            dataset=dataset,
+            model=model,
+            n_models=entry.n_models or study.n_models,
+            recipe=canonical(training),
+            queries=queries,
+            asked=canonical({query: study.queries[query].model_dump(mode="json") for query in queries}),
+        )
     return found
 
 
@@ -357,12 +283,12 @@ def comparisons(study: Study) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     swept = {entry: name for name, entries in study.comparisons.sweeps.items() for entry in entries}
     if study.comparisons.capacity:
-        for experiment in experiments(study).values():
+        for experiment in combinations(study):
             if experiment.entry not in swept:
                 found.setdefault(f"{experiment.entry}.{experiment.dataset}", []).append(experiment.name)
     for name, entries in study.comparisons.sweeps.items():
         (dataset,) = listed(study.trained[entries[0]].datasets)
-        members = [e.name for entry in entries for e in experiments(study).values() if e.entry == entry]
+        members = [e.name for entry in entries for e in combinations(study) if e.entry == entry]
         found[f"{name}.{dataset}"] = members
     return {name: members for name, members in found.items() if len(members) > 1}
 
@@ -370,7 +296,7 @@ def comparisons(study: Study) -> dict[str, list[str]]:
 def stability_comparisons(study: Study) -> dict[str, list[str]]:
     """Datasets that several experiments are about, with these experiments."""
     found: dict[str, list[str]] = {}
-    for experiment in experiments(study).values() if study.comparisons.stability else ():
+    for experiment in combinations(study) if study.comparisons.stability else ():
         found.setdefault(experiment.dataset, []).append(experiment.name)
     return {dataset: members for dataset, members in found.items() if len(members) > 1}
 
@@ -378,7 +304,7 @@ def stability_comparisons(study: Study) -> dict[str, list[str]]:
 def group_comparison(study: Study) -> list[str]:
     """The first experiment of every dataset (that takes part), whose groups are compared with those of the others."""
     chosen, first = study.comparisons.groups, dict[str, str]()
-    for experiment in experiments(study).values() if chosen else ():
+    for experiment in combinations(study) if chosen else ():
         if not isinstance(chosen, list) or experiment.entry in chosen:
             first.setdefault(experiment.dataset, experiment.name)
     return list(first.values())
@@ -386,10 +312,11 @@ def group_comparison(study: Study) -> list[str]:
 
 def shown_datasets(study: Study) -> list[str]:
     """Datasets of which a few records are drawn in the report, because their option `show_inputs` says so."""
-    used = dict.fromkeys(experiment.dataset for experiment in experiments(study).values())
+    used = dict.fromkeys(experiment.dataset for experiment in combinations(study))
     return [name for name in used if getattr(study.datasets[name], "show_inputs", False)]
 
 
 def access_comparisons(study: Study) -> list[str]:
     """Experiments with several queries, which are compared on the same patients."""
-    return [e.name for e in experiments(study).values() if study.comparisons.access and len(e.queries) > 1]
+    several = {name for name, entry in study.trained.items() if len(asked(study, entry)) > 1}
+    return [e.name for e in combinations(study) if study.comparisons.access and e.entry in several]
