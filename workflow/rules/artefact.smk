@@ -1,5 +1,9 @@
 """The archive that a paper would publish; docs/artefact.md says what is in it."""
 
+from pathlib import Path
+
+from tailrisk.stages.checkout import digest
+
 
 rule artefact:
     input:
@@ -18,9 +22,9 @@ rule artefact:
         "../../envs/analysis.yaml"
     params:
         study=lambda wildcards: plan.page,
-        checkout=workflow.basedir,
-        code=lambda wildcards: plan.code("stages.artefact"),
+        # Of all code that is packed. Where the checkout lies is no parameter: it changes nothing in the archive.
+        code=lambda wildcards: digest(Path(workflow.basedir)),
     shell:
         "tailrisk --log {log} --writes '{output}' "
-        "artefact --study {params.study:q} --results results --code {params.checkout:q} "
+        "artefact --study {params.study:q} --results results --code {workflow.basedir:q} "
         "--output {output} 2>&1 | tee {log}"

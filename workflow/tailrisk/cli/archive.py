@@ -20,9 +20,19 @@ def verify(results: Path, remove: bool) -> None:
 
     if not (results / "provenance").is_dir():
         raise UserError(f"{results} has no provenance to compare with: name the folder of a study's results")
-    damaged, unreadable = list(stage.damaged_results(results)), list(stage.damaged_store(results / "store"))
+    if stage.running(results):
+        if remove:
+            raise UserError(
+                "a run of Snakemake is writing these results: wait for its end (or unlock a folder whose run died)"
+            )
+        click.echo("warning: a run of Snakemake is writing these results, so that what follows may not hold")
+    damaged, compared = stage.damaged_results(results)
+    unreadable, read = stage.damaged_store(results / "store")
     for damage in damaged + unreadable:
         click.echo(f"{damage.path} {damage.reason}")
+    click.echo(
+        f"{compared} results were compared with their provenance, and {read} files of the store read to their end"
+    )
     if not damaged + unreadable:
         click.echo("every result is as it was written, and the store can be read")
         return
@@ -30,14 +40,19 @@ def verify(results: Path, remove: bool) -> None:
         click.echo("What the store lacks is trained, or asked of kept weights, when a training job next needs it.")
     if remove:
         stage.remove(damaged + unreadable)
-        click.echo("What was left of these files is removed.")
-    if again := stage.commands(damaged + ([] if remove else unreadable), results, remove):
+        click.echo("What was left of the damaged files is removed.")
+    if again := stage.commands(damaged + unreadable, results):
         click.echo("To make them again, with --configfile and --profile as you run the study:")
         for command in again:
             click.echo(f"  {command}")
-    if not remove:
-        n = len(damaged + unreadable)
-        raise UserError(f"{n} damaged file{'' if n == 1 else 's'}: make them again as said above")
+    if past := stage.forgotten(damaged, results):
+        click.echo("The study of the last report has some of them no longer; so that they are no longer looked for:")
+        click.echo(f"  {past}")
+    sure = sum(damage.sure for damage in damaged + unreadable)
+    unchecked = len(damaged + unreadable) - sure
+    kinds = [(0 if remove else sure, "damaged"), (unchecked, "unchecked")]
+    if left := " and ".join(f"{n} {kind} file{'s' * (n > 1)}" for n, kind in kinds if n):
+        raise UserError(f"{left}: make them again as said above")
 
 
 @main.command()
@@ -56,7 +71,8 @@ def artefact(config: Path, study: str | None, results: Path, code: Path, identif
     from tailrisk.stages.artefact import artefact as run
 
     packed = load_study(config) if study is None else parse(Study, json.loads(study), "configuration")
-    run(packed, results, code, output, identifiers)
+    for remark in run(packed, results, code, output, identifiers):
+        click.echo(f"note: {remark}")
     size = output.stat().st_size / 2**20
     click.echo(f"{output} ({size:,.1f} MiB) holds the study {'with' if identifiers else 'without'} identifiers")
 

@@ -5,11 +5,8 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,78 +16,37 @@ from tailrisk.config.architectures import Custom
 from tailrisk.config.plan import Plan
 from tailrisk.config.study import Study
 from tailrisk.errors import UserError
-from tailrisk.stages.packed import packed, with_ids
+from tailrisk.stages.checkout import Link, code, untracked
+from tailrisk.stages.packed import packed, reported, with_ids
 from tailrisk.stages.pseudonyms import Pseudonyms
+from tailrisk.stages.verify import difference, written
 from tailrisk.tables import replacing
 
 ROOT, SUMS, STUDY, MODELS = "artefact", "SHA256SUMS", "study.yaml", "models"
-CODE = (
-    "Snakefile",
-    "workflow",
-    "envs",
-    "docs",
-    "slurm",
-    "local",
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-    "CITATION.cff",
-)
-"""What is packed of the code: what the workflow needs to run and be installed, and what says how."""
 TIME = 315532800
 """Of every file in the archive: 1980-01-01, the earliest that all tools know."""
 
 
-def artefact(study: Study, results: Path, code: Path, output: Path, identifiers: bool = False) -> None:
-    """Write the archive of a finished study to `output`: equal bytes for equal contents.
+def artefact(study: Study, results: Path, checkout: Path, output: Path, identifiers: bool = False) -> list[str]:
+    """Write the archive of a finished study to `output`, equal bytes for equal contents; return what to know of it.
 
-    results: its folder of results; code: the checkout of the workflow, of which tracked and new files are taken but not
-    what git ignores. Ids of records and patients are replaced by numbers unless `identifiers` are asked for. UserError
-    names a result that is missing.
+    results: its folder of results; checkout: that of the workflow, of which the files that git tracks are taken. Ids of
+    records and patients are replaced by numbers unless `identifiers` are asked for. UserError names a result that is
+    missing, damaged or of another configuration.
     """
     plan = Plan(study)
+    remarks = _checked(plan, results)
     results_of = _results(plan, results, identifiers)
-    contents = {**_code(code), **_study(study), **results_of, **_provenance(plan, results)}
+    contents = {**code(checkout), **_study(study), **results_of, **_provenance(plan, results)}
     with replacing(output) as temporary, temporary.open("wb") as stream:
         _write(stream, contents)
-
-
-@dataclass(frozen=True)
-class Link:
-    """A symbolic link of the checkout."""
-
-    target: str
+    if left := untracked(checkout):
+        remarks.append(f"{left} new file{'s' * (left > 1)} of the checkout left out, which git does not track")
+    return remarks
 
 
 Contents = dict[str, Path | bytes | Link]
 """What the archive holds, by the path in it: a file, bytes, or a link."""
-
-
-def _code(root: Path) -> Contents:
-    """Files of the code. UserError where `root` is no checkout of the workflow."""
-    if not (root / "Snakefile").is_file():
-        raise UserError(f"{root.resolve()} is no checkout of the workflow: name one with --code")
-    found: Contents = {}
-    for name in _listed(root):
-        path = root / name
-        found[str(name)] = Link(str(path.readlink())) if path.is_symlink() else path
-    return found
-
-
-def _listed(root: Path) -> list[Path]:
-    git = shutil.which("git")
-    if git and (root / ".git").exists():
-        words = [git, "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CODE]
-        answer = subprocess.run(words, capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
-            paths = (Path(name) for name in answer.stdout.split("\0") if name)
-            return [path for path in paths if (root / path).is_file() or (root / path).is_symlink()]
-    found = []
-    for name in CODE:
-        path = root / name
-        inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-        found += [file.relative_to(root) for file in inside if file.is_file() or file.is_symlink()]
-    return [path for path in found if "__pycache__" not in path.parts]
 
 
 def _study(study: Study) -> Contents:
@@ -107,13 +63,37 @@ def _study(study: Study) -> Contents:
     return found | {STUDY: text.encode()}
 
 
+def _checked(plan: Plan, results: Path) -> list[str]:
+    """Compare what is to be packed with its provenance, and return a remark where some of it has none.
+
+    UserError where a result is missing or damaged, or the report is of another configuration.
+    """
+    names = packed(plan)
+    _refuse([f"{path} is missing" for path in (_in(results, name) for name in names) if not path.is_file()])
+    last = reported(results)
+    if last is not None and _decisive(last) != _decisive(plan.study):
+        raise UserError(f"{results}/report.html is of another configuration: run the workflow before packing")
+    listed, _ = written(results)
+    there = [(_in(results, name), listed[name]) for name in names if name in listed]
+    faults = ((path, difference(path, one.size, one.digest)) for path, one in there)
+    _refuse([f"{path} {fault}" for path, fault in faults if fault])
+    lacking = len(names) - len(there)
+    return [f"{lacking} of {len(names)} results could not be checked, as no provenance lists them"] if lacking else []
+
+
+def _decisive(study: Study) -> dict[str, Any]:
+    return study.model_dump(exclude={"running"})
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        more = f" (and {len(faults) - 1} more such files)" if len(faults) > 1 else ""
+        raise UserError(f"{faults[0]}{more}: run the workflow to the report before packing, or see tailrisk verify")
+
+
 def _results(plan: Plan, results: Path, identifiers: bool) -> Contents:
     """The results of the study, those with ids as they are only where identifiers are asked for."""
     found: Contents = {name: _in(results, name) for name in packed(plan)}
-    missing = [str(path) for path in found.values() if isinstance(path, Path) and not path.is_file()]
-    if missing:
-        lacking = f"and {len(missing) - 1} more are missing" if len(missing) > 1 else "is missing"
-        raise UserError(f"{missing[0]} {lacking}: run the workflow to the report before packing")
     known: dict[str, Pseudonyms] = {}
     for name, folder in {} if identifiers else with_ids(plan).items():
         if folder not in known:
@@ -123,17 +103,14 @@ def _results(plan: Plan, results: Path, identifiers: bool) -> Contents:
 
 
 def _provenance(plan: Plan, results: Path) -> Contents:
-    """Provenance of all that is packed, and of the chunks that the confidence tables were gathered from."""
+    """Provenance of all that is packed, and of the chunks that the confidence tables were gathered from, but for that
+    of earlier versions, which did not say of what it is."""
     kept = {*packed(plan), *(table for name in plan.experiments for table in plan.chunk_tables(name))}
-    found: Contents = {}
-    for path in (results / "provenance").rglob("*.json"):
-        try:
-            outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"]
-        except (ValueError, KeyError):
-            raise UserError(f"{path} is damaged: delete it and run the workflow again") from None
-        if kept & set(outputs):
-            found[f"results/{path.relative_to(results)}"] = path
-    return found
+    listed, faults = written(results)
+    if damaged := [fault for fault in faults if fault.sure]:
+        raise UserError(f"{damaged[0].path} {damaged[0].reason}: tailrisk verify says what to do")
+    paths = {one.record for target, one in listed.items() if target in kept}
+    return {f"results/{path.relative_to(results)}": path for path in paths}
 
 
 def _in(results: Path, name: str) -> Path:

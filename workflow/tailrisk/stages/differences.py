@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -41,20 +42,33 @@ def _tables(one: pa.Table, other: pa.Table) -> float | None:
         return np.inf
     if one.num_rows != other.num_rows or one.schema.metadata != other.schema.metadata:
         return np.inf
-    found = [_columns(one.column(name), other.column(name)) for name in one.column_names]
+    columns = ((one.column(name).combine_chunks(), other.column(name).combine_chunks()) for name in one.column_names)
+    found = [_columns(first, second) for first, second in columns]
     return max((value for value in found if value is not None), default=None)
 
 
-def _columns(one: pa.ChunkedArray, other: pa.ChunkedArray) -> float | None:
+def _columns(one: pa.Array, other: pa.Array) -> float | None:
+    """Of two columns [N] of one type; lists are equal where their lengths and all that is in them are."""
+    if not one.is_null().equals(other.is_null()):
+        return np.inf
+    one, other = one.drop_null(), other.drop_null()
     if pa.types.is_dictionary(one.type):
         one, other = (column.cast(column.type.value_type) for column in (one, other))
+    if pa.types.is_list(one.type) or pa.types.is_large_list(one.type) or pa.types.is_fixed_size_list(one.type):
+        lengths = (pc.list_value_length(column) for column in (one, other))
+        return _columns(one.flatten(), other.flatten()) if next(lengths).equals(next(lengths)) else np.inf
     if pa.types.is_floating(one.type):
-        return _arrays(one.to_numpy(), other.to_numpy())
+        return _arrays(*(column.to_numpy(zero_copy_only=False) for column in (one, other)))
     if one.equals(other):
         return None
-    if pa.types.is_integer(one.type) and not one.null_count and not other.null_count:
-        return _arrays(one.to_numpy().astype(np.float64), other.to_numpy().astype(np.float64))
-    return np.inf
+    return _integers(one, other) if pa.types.is_integer(one.type) else np.inf
+
+
+def _integers(one: pa.Array, other: pa.Array) -> float:
+    """Of two arrays [N] that differ, in exact arithmetic: large whole numbers are no floating-point numbers."""
+    differing = pc.not_equal(one, other)
+    pairs = zip(one.filter(differing).to_pylist(), other.filter(differing).to_pylist(), strict=True)
+    return max(abs(x - y) / max(abs(x), abs(y)) for x, y in pairs)
 
 
 def _arrays(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:

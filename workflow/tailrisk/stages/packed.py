@@ -1,8 +1,13 @@
 """Which results an artefact holds: what analysis starts from, and what is made of that."""
 
+import json
 from itertools import product
+from pathlib import Path
 
+from tailrisk.config.load import parse
 from tailrisk.config.plan import AUDIT_TABLES, GIVEN_QUERY, Plan
+from tailrisk.config.study import Study
+from tailrisk.errors import UserError
 from tailrisk.figures.dataset import DATASET_FIGURES
 from tailrisk.figures.write import ACCESS_FIGURES, AUDIT_FIGURES, COMPARISON_FIGURES, GROUP_FIGURES
 
@@ -20,6 +25,8 @@ ANALYSIS = (
 )
 """Rules that follow the confidence tables and need neither the inputs nor a GPU."""
 DESCRIPTION = ("records.parquet", "groups.parquet", "card.json", "baseline.json", "duplicates.json")
+UNPACKED = ("inputs.npy", "labels.npy", "excluded.parquet", "duplicates.parquet")
+"""What else rules make of a dataset."""
 MADE = ("results/audit/", "results/compare/", "results/figures/", "results/report.html", "results/headlines.json")
 PICTURES = "results/figures/datasets/"
 """Drawn from the inputs, which no artefact holds."""
@@ -35,6 +42,23 @@ def packed(plan: Plan) -> list[str]:
     return sorted(
         {*_sources(plan), *_audits(plan), *_comparisons(plan), "results/report.html", "results/headlines.json"}
     )
+
+
+def everything(plan: Plan) -> set[str]:
+    """All results of a study: what its artefact holds, and what it must not hold."""
+    chunks = {table for name in plan.experiments for table in plan.chunk_tables(name)}
+    datasets = {f"results/datasets/{dataset}/{file}" for dataset, file in product(plan.datasets, UNPACKED)}
+    return {*packed(plan), *chunks, *datasets}
+
+
+def reported(results: Path) -> Study | None:
+    """The study that the report was last written of; None where its provenance does not tell."""
+    try:
+        record = json.loads((results / "provenance" / "report.json").read_text(encoding="utf-8"))
+        study: Study = parse(Study, record["parameters"]["study"], "the study of the report")
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    return study
 
 
 def with_ids(plan: Plan) -> dict[str, str]:

@@ -30,9 +30,9 @@ class Pseudonyms:
     def replaced(self, path: Path) -> bytes:
         """The Parquet file at `path` with the columns `record` and `patient` replaced, as the bytes of another one.
 
-        UserError where it has an id that the dataset has not.
+        UserError where it is damaged or has an id that the dataset has not.
         """
-        with opened(path, "groups" if "record" in pq.read_schema(path).names else "audit_patients") as file:
+        with opened(path, "audit_patients" if path.name == "patients.parquet" else "groups") as file:
             table = file.read()
         for name in PREFIXES.keys() & set(table.column_names):
             ranks = pd.Index(self._ids[name]).get_indexer(table.column(name).to_pylist())

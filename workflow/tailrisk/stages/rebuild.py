@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tailrisk.config.load import load_study
+from tailrisk.config.plan import Plan
 from tailrisk.errors import UserError
-from tailrisk.stages.artefact import MODELS, STUDY, checked
+from tailrisk.stages.artefact import MODELS, STUDY, SUMS, checked
 from tailrisk.stages.differences import difference
 from tailrisk.stages.drift import installed
-from tailrisk.stages.packed import ANALYSIS, is_made
+from tailrisk.stages.packed import ANALYSIS, is_made, packed
 from tailrisk.tables import read_json
 
 KINDS = {".parquet": "tables", ".json": "summaries", ".html": "page", ".svg": "figures (SVG)", ".png": "figures (PNG)"}
@@ -20,19 +22,20 @@ KINDS = {".parquet": "tables", ".json": "summaries", ".html": "page", ".svg": "f
 def rebuild(folder: Path, output: Path, cores: int) -> Iterator[str]:
     """Build the results of the unpacked artefact in `folder` again, in the new folder `output`, and compare them.
 
-    Ends with UserError where a file of the artefact is not the packed one, the workflow stops, or a result differs.
+    Ends with UserError where a file of the artefact is missing or not the packed one, the workflow stops, or a result
+    differs.
     """
     names = list(checked(folder))
     if output.exists():
         raise UserError(f"{output} exists: remove it, or name another folder with --output")
-    made = [name for name in names if is_made(name)]
+    made = _to_make(folder, set(names))
     yield f"{len(names)} files are as they were packed; {len(made)} of them are now made again in {output}"
     for name in names:
         if name.startswith(("results/", f"{MODELS}/")) and name not in made:
             place = output / name
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, place)
-    _run(folder, output, made, cores)
+    make(folder, output, made, cores)
     found = {name: difference(folder / name, output / name) for name in made}
     yield from _told(found)
     differing = {name: value for name, value in found.items() if value is not None}
@@ -42,7 +45,17 @@ def rebuild(folder: Path, output: Path, cores: int) -> Iterator[str]:
     yield "every number, figure and sentence is the packed one"
 
 
-def _run(folder: Path, output: Path, targets: list[str], cores: int) -> None:
+def _to_make(folder: Path, listed: set[str]) -> list[str]:
+    """The results to make again, as the packed study tells them. UserError where one of its results is not listed."""
+    wanted = packed(Plan(load_study(folder / STUDY)))
+    lacking = [name for name in [STUDY, *wanted] if name not in listed]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise UserError(f"{folder / SUMS} does not list {lacking[0]}{more}: this is not the whole artefact")
+    return [name for name in wanted if is_made(name)]
+
+
+def make(folder: Path, output: Path, targets: list[str], cores: int) -> None:
     """Let Snakemake make the targets by the packed code. Only rules of the analysis are known to it, so that confidence
     tables stand as they are, although what they were gathered from is not there."""
     words = ["--snakefile", str(folder.resolve() / "Snakefile"), "--directory", str(output.resolve())]
