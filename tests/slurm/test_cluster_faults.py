@@ -239,13 +239,14 @@ def late():
     if os.path.exists(table):
         os.rename(table, table + ".late")
         open("late", "w").write("moved away\\n")
-        back = f"sleep 25; mv {{table}}.late {{table}}; echo moved back >> late"
+        back = f"sleep 50; mv {{table}}.late {{table}}; echo moved back >> late"
         subprocess.Popen(["setsid", "sh", "-c", back], stdin=-3, stdout=-3, stderr=-3)
 
 if "slurm-jobstep" in sys.orig_argv and "SLURM_JOB_ID" in os.environ:
     atexit.register(late)
 """
-"""In the outer of a job's two Snakemakes, at its very end: the table vanishes, and comes back from another process."""
+"""In the outer of a job's two Snakemakes, at its very end: the table vanishes, and comes back from another process,
+after longer than the head takes to see that the job has ended, and sooner than the profile's latency-wait."""
 
 
 def test_node_lost(prepared, undisturbed, repository, tmp_path) -> None:
@@ -262,7 +263,7 @@ def test_node_lost(prepared, undisturbed, repository, tmp_path) -> None:
             finished = study.interrupted_in_training()
             (job,) = trainings(cluster, set())
             (node,) = told(cluster, job, "%N")
-            kill_node(cluster, node, study)
+            kill_node(cluster, node, job, study)
             cluster.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
             study.fast()
             study.succeeds(head)
@@ -274,18 +275,21 @@ def test_node_lost(prepared, undisturbed, repository, tmp_path) -> None:
             cancel(cluster)
 
 
-def kill_node(cluster: Cluster, node: str, study: Steered) -> None:
-    """SIGKILL to a node's daemon, and to all that works on the study, its head left alone."""
+def kill_node(cluster: Cluster, node: str, job: str, study: Steered) -> None:
+    """SIGKILL to a node's daemon and what watches its job, which could else report the job's end, and then to all that
+    works on the study, its head left alone."""
     heads = {head.pid for head in study.heads}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().decode().split("\0")
-            daemon = words[0].endswith("slurmd") and node in words and str(cluster.folder) in environment(process)
-            works = (process / "cwd").resolve() == study.folder.resolve() and int(process.name) not in heads
-            if daemon or (works and "SLURM_JOB_ID=" in environment(process)):
-                os.kill(int(process.name), signal.SIGKILL)
-        except OSError:  # it has ended
-            continue
+    for is_watching in (True, False):
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                daemon = words[0].endswith("slurmd") and node in words and str(cluster.folder) in environment(process)
+                step = words[0].startswith(f"slurmstepd: [{job}.") and str(cluster.folder) in environment(process)
+                works = (process / "cwd").resolve() == study.folder.resolve() and int(process.name) not in heads
+                if daemon or step or (not is_watching and works and "SLURM_JOB_ID=" in environment(process)):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:  # it has ended
+                continue
 
 
 def environment(process: Path) -> str:
