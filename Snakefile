@@ -9,7 +9,7 @@ from shlex import join, quote
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from tailrisk.config.machine import gpus
+from tailrisk.config.machine import gpus, program
 from tailrisk.config.plan import AUDIT_TABLES, Plan
 from tailrisk.errors import UserError
 
@@ -103,7 +103,7 @@ onsuccess:
 # After Snakemake's long lines, a short end: what failed, why, what is unfinished, and how to go on.
 onerror:
     if workflow.is_main_process:
-        again = join(["snakemake", *sys.argv[1:]])
+        again = join([program("snakemake"), *sys.argv[1:]])
         facts = [
             "--since",
             str(started),

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from tailrisk.audit.audit import AuditOptions, run_audit
 from tailrisk.cli import main
 from tailrisk.config.load import parse
+from tailrisk.config.machine import program
 from tailrisk.config.plan import Plan
 from tailrisk.config.study import Study
 from tailrisk.errors import UserError
@@ -300,7 +301,7 @@ def test_damaged_provenance_is_told(results) -> None:
     (results / "provenance/report.json").unlink()
     assert commands([damage, gone], results) == [
         f"rm {path}",
-        f"snakemake --directory {results.parent} 'results/audit/x y'",
+        f"{program('snakemake')} --directory {results.parent} 'results/audit/x y'",
     ]
     remove([damage, gone])
     assert not path.exists()
@@ -333,7 +334,7 @@ def test_what_the_study_no_longer_has_is_not_asked_of_snakemake(results) -> None
     (results / "report.html").unlink()
     found, _ = damaged_results(results)
     assert len(found) == 2
-    assert commands(found, results) == [f"snakemake --directory {results.parent} results/report.html"]
+    assert commands(found, results) == [f"{program('snakemake')} --directory {results.parent} results/report.html"]
     assert forgotten(found, results) == f"rm {past}"
 
 

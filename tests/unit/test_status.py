@@ -12,6 +12,7 @@ import yaml
 from small_jobs import chunk
 from small_networks import custom
 
+from tailrisk.config.machine import program
 from tailrisk.config.plan import Plan
 from tailrisk.errors import UserError
 from tailrisk.stages.drift import installed
@@ -116,7 +117,7 @@ def test_before_anything_ran(study: Folder) -> None:
     told = study.status()
     assert told.startswith(f"{BREAST}  0 of 8 target models; its dataset is not prepared yet\n0 of 13 tables")
     assert "failed" not in told
-    assert f"to start:\n  snakemake --profile local --directory {study.folder} --configfile" in told
+    assert f"to start:\n  {program('snakemake')} --profile local --directory {study.folder} --configfile" in told
 
 
 def test_models_are_counted_from_the_store(study: Folder) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 
@@ -12,3 +14,11 @@ def gpus(devices: Path = Path("/dev")) -> list[str]:
         return [name.strip() for name in visible.split(",") if name.strip() not in {"", "-1"}]
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in devices.glob("nvidia*"))
     return sorted((match[1] for match in found if match), key=int)
+
+
+def program(name: str) -> str:
+    """How a command of this environment is called here: by its name where a shell finds it, else by its place."""
+    place = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not place.exists():
+        return name
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)

@@ -23,6 +23,14 @@ from tailrisk.stages.verify import difference, written
 from tailrisk.tables import replacing
 
 ROOT, SUMS, STUDY, MODELS = "artefact", "SHA256SUMS", "study.yaml", "models"
+FIRST = """This is a finished study, packed with the code that made it. To build its results again and compare them:
+
+    python3 -m venv .venv && .venv/bin/pip install -c envs/constraints.txt .
+    .venv/bin/tailrisk rebuild
+
+docs/artefact.md says what is here; README.md is that of the code, whose tests and example studies are not.
+"""
+"""READ-ME-FIRST.txt of an archive."""
 TIME = 315532800
 """Of every file in the archive: 1980-01-01, the earliest that all tools know."""
 
@@ -37,7 +45,13 @@ def artefact(study: Study, results: Path, checkout: Path, output: Path, identifi
     plan = Plan(study)
     remarks = _checked(plan, results)
     results_of = _results(plan, results, identifiers)
-    contents = {**code(checkout), **_study(study), **results_of, **_provenance(plan, results)}
+    contents: Contents = {
+        "READ-ME-FIRST.txt": FIRST.encode(),
+        **code(checkout),
+        **_study(study),
+        **results_of,
+        **_provenance(plan, results),
+    }
     with replacing(output) as temporary, temporary.open("wb") as stream:
         _write(stream, contents)
     if left := untracked(checkout):

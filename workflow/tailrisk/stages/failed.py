@@ -20,10 +20,10 @@ SKEW = 60
 SAVED = "what it had trained so far is saved"
 WITHOUT_A_WORD = "killed without a word"
 LIKELY = (
-    "Killed without a word: most likely its memory was too small; else its time was up, or it was preempted, cancelled "
-    "or interrupted."
+    "Killed without a word: the run was interrupted, or the job's memory was too small, its time was up, or it was "
+    "preempted or cancelled."
 )
-MORE = "On a cluster, `mem_mb` and `runtime` of a stage stand in workflow/profiles/slurm/profile.yaml."
+MORE = "On a cluster, account, partition, `mem_mb` and `runtime` stand in workflow/profiles/slurm/profile.yaml."
 
 ERROR_BLOCK = re.compile(
     r"^Error in rule \w+:\n(?:    message: (?P<message>.*?)\n)?    jobid: (?P<number>\d+)\n"

@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tailrisk.config.load import load_study
+from tailrisk.config.machine import program
 from tailrisk.config.plan import Plan
 from tailrisk.config.queries import Augmented
 from tailrisk.config.recipe import Training
@@ -96,7 +97,7 @@ def plan(config: Path, results: Path, device: str | None, seconds: float) -> Ite
         yield from in_all(costs, where.type == "cuda")
     unready = [name for name in study.datasets if name not in ready]
     if unready:
-        yield f"to know the rest, prepare first: snakemake datasets --profile local --configfile {config}"
+        yield f"to know the rest, prepare first: {program('snakemake')} datasets --profile local --configfile {config}"
 
 
 def in_all(costs: Mapping[str, Cost], on_gpu: bool, profile: Path = PROFILE) -> Iterator[str]:

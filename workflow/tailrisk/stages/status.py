@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import join
 
 from tailrisk.config.load import load_study
+from tailrisk.config.machine import program
 from tailrisk.config.plan import Plan
 from tailrisk.stages.drift import changed_sources, library_drift
 from tailrisk.stages.failed import MOST_JOBS, described, failed, last_words, told_by_snakemake
@@ -178,12 +179,13 @@ def _how_to_go_on(run: Run, is_done: bool, config: Path, results: Path) -> Itera
     own = [] if config == Path("config/config.yaml") else ["--configfile", str(config)]
     if home != here or not Path("Snakefile").exists():  # then to be called in the checkout of the workflow
         own = ["--directory", str(home), "--configfile", str(config.resolve())]
-    command = ["snakemake", "--profile", "slurm" if run.on_cluster else "local", *own]
+    command = [program("snakemake"), "--profile", "slurm" if run.on_cluster else "local", *own]
     if run.locked:
         quiet = time.time() - run.log.stat().st_mtime if run.log else 0.0
         yield f"\na run holds this folder; its Snakemake last said something {_duration(quiet)} ago. To watch it:"
         yield f"  tail -f {run.log or '.snakemake/log/*'}"
-        yield "if that Snakemake is dead (its machine went down, it was killed), end its jobs, then go on with:"
+        yield "if that Snakemake is dead (its machine went down, it was killed), end its jobs as docs/cluster.md says,"
+        yield "then go on with:"
         yield f"  {join([*command, '--unlock'])}"
         yield f"  {join(command)}"
     elif is_done:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tailrisk.config.machine import program
 from tailrisk.config.plan import Plan
 from tailrisk.provenance import checksum
 from tailrisk.stages.packed import everything, reported
@@ -117,7 +118,7 @@ def commands(damages: list[Damage], results: Path) -> list[str]:
     targets = [damage.target for damage in damages if damage.target and damage.target not in past]
     elsewhere = [] if results.parent == Path() else ["--directory", str(results.parent)]
     found = [join(["rm", *left])] if left else []
-    return found + ([join(["snakemake", *elsewhere, *targets])] if targets else [])
+    return found + ([join([program("snakemake"), *elsewhere, *targets])] if targets else [])
 
 
 def forgotten(damages: list[Damage], results: Path) -> str:
