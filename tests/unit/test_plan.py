@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from tailrisk.config.load import load_study
+from tailrisk.config.machine import program
 from tailrisk.config.plan import Plan
 from tailrisk.config.study import Running
 from tailrisk.datasets.contract import open_prepared
@@ -190,5 +191,5 @@ def test_unprepared_data_is_said(study: Path, tmp_path: Path) -> None:
     lines = list(plan(study, tmp_path / "results", "cpu", seconds=2))
     assert "mine.bc.net: 8 of 8 target models to train" in lines[1]
     assert lines[2].strip() == "mine.cohort.net: 8 target models; not known before the data is prepared"
-    assert lines[-1].startswith("to know the rest, prepare first: snakemake datasets")
+    assert lines[-1].startswith(f"to know the rest, prepare first: {program('snakemake')} datasets")
     assert not list((tmp_path / "results").rglob("store"))
