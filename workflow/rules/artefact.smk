@@ -22,9 +22,8 @@ rule artefact:
         "../../envs/analysis.yaml"
     params:
         study=lambda wildcards: plan.page,
-        # Of all code that is packed. Where the checkout lies is no parameter: it changes nothing in the archive.
+        # Of all code that is packed. Where the checkout lies, which the package knows, changes nothing.
         code=lambda wildcards: digest(Path(workflow.basedir)),
     shell:
         "tailrisk --log {log} --writes '{output}' "
-        "artefact --study {params.study:q} --results results --code {workflow.basedir:q} "
-        "--output {output} 2>&1 | tee {log}"
+        "artefact --study {params.study:q} --results results --output {output} 2>&1 | tee {log}"

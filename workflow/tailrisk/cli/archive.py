@@ -7,6 +7,8 @@ import click
 from tailrisk.cli.group import PATH, main
 from tailrisk.errors import UserError
 
+CHECKOUT = Path(__file__).parents[3]
+
 
 @main.command()
 @click.option("--results", type=PATH, default=Path("results"), show_default=True, help="Folder of the results.")
@@ -59,7 +61,7 @@ def verify(results: Path, remove: bool) -> None:
 @click.argument("config", type=PATH, default=Path("config/config.yaml"))
 @click.option("--study", hidden=True, help="The validated configuration as JSON, in place of CONFIG.")
 @click.option("--results", type=PATH, default=Path("results"), show_default=True, help="Folder of the results.")
-@click.option("--code", type=PATH, default=Path(), show_default=True, help="Checkout of the workflow.")
+@click.option("--code", type=PATH, default=CHECKOUT, help="Checkout of the workflow; by default that of this package.")
 @click.option("--identifiers", is_flag=True, help="Leave the ids of records and patients as they are.")
 @click.option("--output", type=PATH, default=Path("artefact.tar.gz"), show_default=True, help="The archive.")
 def artefact(config: Path, study: str | None, results: Path, code: Path, identifiers: bool, output: Path) -> None:
